@@ -1,0 +1,1 @@
+"""What leaves the appliance: policy, message, sealing, publisher."""

@@ -1,0 +1,143 @@
+"""From a decision to the alert that tells of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from edge.alerts import message
+from edge.alerts.decision import SeriesFinding, SeriesResult, StudyDecision
+from edge.alerts.policy import Step
+from edge.alerts.timestamps import rfc3339
+
+# As in the schema: what is beyond is left out, what was analysed comes first.
+_SERIES, _FINDINGS, _REASONS, _TEXT = 64, 64, 32, 500
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Which alert it is, and who speaks."""
+
+    alert_id: str
+    sequence: int
+    device: str
+    site: str
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFacts:
+    """What an alert says of a study beside what was decided.
+
+    Parameters
+    ----------
+    study_uid, pseudonym : str
+    identity : message.Identity or None
+        Only where the site has chosen to send it.
+    images : mapping
+        SOP Instance UIDs by the ids of instances in the journal.
+    engines : mapping
+        (engine, precision) by package name.
+    first_byte, last_byte : float
+        Seconds since the epoch.
+    inference_ms, tail_inference_ms : float
+        In the engine: in all, and after the last byte.
+    """
+
+    study_uid: str
+    pseudonym: str
+    identity: message.Identity | None
+    images: Mapping[int, str]
+    engines: Mapping[str, tuple[str, str]]
+    first_byte: float
+    last_byte: float
+    inference_ms: float
+    tail_inference_ms: float
+
+
+def compose(
+    names: Names,
+    step: Step,
+    decision: StudyDecision,
+    facts: StudyFacts,
+    decided: datetime,
+) -> message.Alert:
+    """Return the alert for one step of one study."""
+    now = datetime.now(timezone.utc)
+    series = sorted(decision.series, key=lambda one: (not one.findings, not one.is_image))
+    used = {one.package.name: one.package for one in series if one.package is not None}
+    return message.Alert(
+        id=names.alert_id,
+        sequence=names.sequence,
+        device=names.device,
+        site=names.site,
+        created=rfc3339(now),
+        status=step.status,
+        supersedes=step.supersedes,
+        urgency=step.urgency,
+        outcome=decision.outcome,
+        reasons=tuple(reason[:_TEXT] for reason in decision.reasons[:_REASONS]),
+        patient=message.Patient(facts.pseudonym, facts.identity),
+        study=message.StudyRef(
+            facts.study_uid,
+            tuple(_series(one) for one in series[:_SERIES]),
+            next((one.acquired for one in series if one.acquired), None),
+        ),
+        findings=tuple(
+            _finding(one, finding, facts.images) for one in series for finding in one.findings
+        )[:_FINDINGS],
+        model=tuple(
+            message.ModelRef(name, package.version, package.digest, *reversed(facts.engines[name]))
+            for name, package in used.items()
+        ),
+        quality=(),
+        timing=message.Timing(
+            first_byte=_moment(facts.first_byte),
+            last_byte=_moment(facts.last_byte) if decision.complete else None,
+            decided=rfc3339(decided),
+            sealed=rfc3339(now),
+            inference_ms=round(facts.inference_ms, 3),
+            tail_inference_ms=round(facts.tail_inference_ms, 3),
+        ),
+    )
+
+
+def identity_of(stored: Mapping[str, str]) -> message.Identity:
+    """Return a patient's identity as the store kept it, no longer than an alert carries."""
+    longest = {"patient_id": 128, "issuer": 128, "name": 400, "birth_date": 16, "sex": 16}
+    return message.Identity(**{key: text[: longest.get(key, 64)] for key, text in stored.items()})
+
+
+def _series(one: SeriesResult) -> message.SeriesRef:
+    return message.SeriesRef(
+        series_uid=one.series_uid,
+        modality=one.modality[:16],
+        body_part=one.body_part[:64],
+        instances=one.instances,
+        analysed=bool(one.findings),
+        completed_by=one.evidence,
+        reason=one.reason,
+    )
+
+
+def _finding(
+    one: SeriesResult, finding: SeriesFinding, images: Mapping[int, str]
+) -> message.FindingResult:
+    spec = finding.spec
+    key = finding.key_instance
+    return message.FindingResult(
+        code=message.Code(spec.code.scheme, spec.code.value, spec.code.meaning),
+        label=spec.label,
+        probability=round(finding.probability, 6),
+        threshold=spec.threshold,
+        flagged=finding.flagged,
+        abstained=finding.abstained,
+        series_uid=one.series_uid,
+        key_image_uid=None if key is None else images[key],
+        location=None,
+        model="" if one.package is None else one.package.name,
+    )
+
+
+def _moment(seconds: float) -> str:
+    return rfc3339(datetime.fromtimestamp(seconds, timezone.utc))

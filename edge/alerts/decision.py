@@ -1,0 +1,154 @@
+"""What is said of a study, from what was found in its series. Pure: facts in, words out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge.alerts.topics import URGENCIES
+from engines import FindingSpec, ModelPackage, aggregate
+
+# A slice, by its instance's id in the journal and its frame.
+SliceId = tuple[int, int]
+
+CONFLICT = "An image came twice with the same UID and different content; the first was analysed."
+QUIET = "No sign that the series was complete but silence; images may be missing."
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesFinding:
+    """One finding in one series.
+
+    Parameters
+    ----------
+    spec : FindingSpec
+        What was looked for.
+    probability : float
+        Over all slices, calibrated.
+    key_instance : int or None
+        The instance that carries most of it, by its id in the journal.
+    """
+
+    spec: FindingSpec
+    probability: float
+    key_instance: int | None
+
+    @property
+    def abstained(self) -> bool:
+        """Whether the probability is where the model says nothing either way."""
+        low, high = self.spec.abstain
+        return low <= self.probability < high
+
+    @property
+    def flagged(self) -> bool:
+        """Whether it deserves an alert."""
+        return self.probability >= self.spec.threshold and not self.abstained
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesResult:
+    """A series as the alert tells of it.
+
+    Parameters
+    ----------
+    series_uid, modality, body_part : str
+        DICOM.
+    acquired : str or None
+        RFC 3339.
+    instances : int
+        Durably received.
+    evidence : str or None
+        What closed it; None while it is open.
+    package : ModelPackage or None
+        The model that looked; None when none did.
+    findings : tuple of SeriesFinding
+        Empty when it was not analysed.
+    reason : str or None
+        Why it was not analysed; None when it was, or is being.
+    is_image : bool
+        Whether there was anything to look at: a dose report is not missed by anyone.
+    doubts : tuple of str
+        What is missing or odd about the part that was analysed.
+    """
+
+    series_uid: str
+    modality: str
+    body_part: str
+    acquired: str | None
+    instances: int
+    evidence: str | None
+    package: ModelPackage | None
+    findings: tuple[SeriesFinding, ...]
+    reason: str | None
+    is_image: bool
+    doubts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyDecision:
+    """What is said of a study at one moment. `complete`: every series is."""
+
+    outcome: str
+    urgency: str
+    reasons: tuple[str, ...]
+    series: tuple[SeriesResult, ...]
+    complete: bool
+
+    @property
+    def flagged(self) -> tuple[str, ...]:
+        """The codes that are flagged, each once, in order."""
+        codes = (
+            f"{finding.spec.code.scheme}:{finding.spec.code.value}"
+            for series in self.series
+            for finding in series.findings
+            if finding.flagged
+        )
+        return tuple(sorted(set(codes)))
+
+
+def find(
+    package: ModelPackage, scores: Mapping[SliceId, tuple[float, ...]]
+) -> tuple[SeriesFinding, ...]:
+    """Return the findings of a series from the scores of its slices; none without slices."""
+    if not scores:
+        return ()
+    slices = list(scores)
+    table = np.array([scores[slice_id] for slice_id in slices])  # (slices, findings)
+    return tuple(
+        SeriesFinding(
+            spec,
+            aggregate(package.aggregate, table[:, column]),
+            slices[int(np.argmax(table[:, column]))][0],
+        )
+        for column, spec in enumerate(package.findings)
+    )
+
+
+def decide(series: Sequence[SeriesResult], *, complete: bool) -> StudyDecision:
+    """Say what a study's series amount to.
+
+    A flag in any series flags the study. "Not flagged" is said only when something was
+    analysed, and what was not is in the reasons.
+    """
+    findings = [finding for one in series for finding in one.findings]
+    flagged = [finding for finding in findings if finding.flagged]
+    if flagged:
+        outcome = "flagged"
+    elif any(finding.abstained for finding in findings):
+        outcome = "uncertain"
+    elif findings:
+        outcome = "not_flagged"
+    else:
+        outcome = "not_analysed"
+    urgencies = [finding.spec.urgency for finding in flagged]
+    reasons = [one.reason for one in series if one.reason and (one.is_image or not findings)]
+    doubts = [doubt for one in series for doubt in one.doubts]
+    return StudyDecision(
+        outcome=outcome,
+        urgency=min(urgencies, key=URGENCIES.index, default="routine"),
+        reasons=tuple(dict.fromkeys([*reasons, *doubts])),
+        series=tuple(series),
+        complete=complete,
+    )

@@ -1,0 +1,84 @@
+"""What deserves an alert, and of which kind. Pure: it decides, the caller acts.
+
+Every study is told of at least once, also when nothing was found or nothing could be looked
+at: silence is never an answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from edge.alerts.decision import StudyDecision
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What was last said of a study."""
+
+    alert_id: str
+    status: str
+    outcome: str
+    urgency: str
+    flagged: tuple[str, ...]
+    reasons: tuple[str, ...]
+    series: int
+
+    @classmethod
+    def of(cls, decision: StudyDecision, step: Step, alert_id: str) -> Told:
+        """Return what is told by an alert."""
+        return cls(
+            alert_id=alert_id,
+            status=step.status,
+            outcome=decision.outcome,
+            urgency=step.urgency,
+            flagged=decision.flagged,
+            reasons=decision.reasons,
+            series=len(decision.series),
+        )
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Told:
+        """Read what the journal kept."""
+        lists = {name: tuple(value[name]) for name in ("flagged", "reasons")}
+        return cls(**{**value, **lists})
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An alert to send: its status, its urgency, and the alert it replaces."""
+
+    status: str
+    urgency: str
+    supersedes: str | None
+
+
+def next_alert(decision: StudyDecision, told: Told | None) -> Step | None:
+    """Return the alert that a decision calls for, or None when nothing new is to be said.
+
+    Parameters
+    ----------
+    decision : StudyDecision
+        What is known now.
+    told : Told or None
+        What was last said of this study.
+    """
+    supersedes = told.alert_id if told is not None else None
+    known = set(told.flagged) if told is not None else set()
+    if not decision.complete:
+        if set(decision.flagged) - known:
+            return Step("provisional", decision.urgency, supersedes)
+        return None
+    if told is None:
+        return Step("final", decision.urgency, None)
+    if told.flagged and not decision.flagged:
+        # It goes where the flag went, so that whoever saw the flag sees it taken back.
+        return Step("retracted", told.urgency, supersedes)
+    if told.status == "provisional" or _differs(decision, told):
+        return Step("final", decision.urgency, supersedes)
+    return None
+
+
+def _differs(decision: StudyDecision, told: Told) -> bool:
+    now = (decision.outcome, decision.flagged, decision.reasons, len(decision.series))
+    return now != (told.outcome, told.flagged, told.reasons, told.series)

@@ -1,0 +1,137 @@
+"""MQTT topics: where each message goes, and what a topic says.
+
+A topic is in clear on every broker it passes. It names the site, the device and the
+urgency, never a patient, a study or a finding. Source: MQTT 5.0 section 4.7.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ROOT = "scanside/v1"
+URGENCIES = ("critical", "urgent", "routine", "drill")  # most urgent first
+MAX_NAME = 64
+
+# "/", "+" and "#" are MQTT's own; "$" opens a broker's private topics.
+_FORBIDDEN = frozenset("/+#$")
+
+
+class InvalidNameError(ValueError):
+    """A device, site or server name cannot stand in a topic. The text says why."""
+
+
+class InvalidTopicError(ValueError):
+    """A topic is not one of Scanside's."""
+
+
+@dataclass(frozen=True)
+class AlertTopic:
+    """What the topic of an alert says."""
+
+    site: str
+    device: str
+    urgency: str
+
+
+def check_name(name: str, what: str) -> str:
+    """Return `name` if it can stand in a topic and on a line of a log.
+
+    Parameters
+    ----------
+    name : str
+        The name of a device, a site or a server.
+    what : str
+        What it names, for the error: ``"device"``, ``"site"``.
+
+    Raises
+    ------
+    InvalidNameError
+        When it is empty, longer than 64, not printable ASCII, begins or ends with a
+        space, is ``.`` or ``..``, or has one of ``/ + # $``.
+    """
+    allowed = "printable ASCII, 1 to 64 characters, none of / + # $"
+    if not 0 < len(name) <= MAX_NAME:
+        msg = f"{what} = {name[:80]!r} has {len(name)} characters. Allowed: {allowed}."
+    elif not (name.isascii() and name.isprintable()) or _FORBIDDEN & set(name):
+        msg = f"{what} = {name!r} has a character that is not allowed. Allowed: {allowed}."
+    elif name != name.strip() or name in {".", ".."}:
+        msg = f"{what} = {name!r} begins or ends with a space, or is only dots."
+    else:
+        return name
+    raise InvalidNameError(msg)
+
+
+def alert_topic(site: str, device: str, urgency: str) -> str:
+    """Return the topic of an alert; the names are checked.
+
+    Raises
+    ------
+    InvalidNameError
+        When a name cannot stand in a topic, or the urgency is unknown.
+    """
+    if urgency not in URGENCIES:
+        msg = f"urgency = {urgency!r} is not one of {', '.join(URGENCIES)}"
+        raise InvalidNameError(msg)
+    return f"{_device_topic(site, device)}/alert/{urgency}"
+
+
+def state_topic(site: str, device: str) -> str:
+    """Return the topic of the retained birth and last-will message."""
+    return f"{_device_topic(site, device)}/state"
+
+
+def alert_filter(site: str | None = None) -> str:
+    """Return the subscription to every alert of one site, or of all."""
+    return f"{ROOT}/{_level(site)}/+/alert/+"
+
+
+def state_filter(site: str | None = None) -> str:
+    """Return the subscription to every device's state of one site, or of all."""
+    return f"{ROOT}/{_level(site)}/+/state"
+
+
+def parse_alert_topic(topic: str) -> AlertTopic:
+    """Read the topic of an alert.
+
+    Raises
+    ------
+    InvalidTopicError
+        When it is not an alert's topic. The topic itself is not in the text: it comes
+        from outside.
+    """
+    match topic.split("/"):
+        case ["scanside", "v1", site, device, "alert", urgency] if urgency in URGENCIES:
+            return AlertTopic(*_names(site, device), urgency)
+    msg = "not the topic of an alert"
+    raise InvalidTopicError(msg)
+
+
+def parse_state_topic(topic: str) -> tuple[str, str]:
+    """Read the topic of a device's state; returns (site, device).
+
+    Raises
+    ------
+    InvalidTopicError
+        When it is not the topic of a state.
+    """
+    match topic.split("/"):
+        case ["scanside", "v1", site, device, "state"]:
+            return _names(site, device)
+    msg = "not the topic of a device's state"
+    raise InvalidTopicError(msg)
+
+
+def _device_topic(site: str, device: str) -> str:
+    return f"{ROOT}/{check_name(site, 'site')}/{check_name(device, 'device')}"
+
+
+def _level(site: str | None) -> str:
+    return "+" if site is None else check_name(site, "site")
+
+
+def _names(site: str, device: str) -> tuple[str, str]:
+    try:
+        return check_name(site, "site"), check_name(device, "device")
+    except InvalidNameError as error:
+        msg = "the topic has a name that is not allowed"
+        raise InvalidTopicError(msg) from error

@@ -1,0 +1,1 @@
+"""Which series are complete, what a model says of them, and the worker that asks it."""

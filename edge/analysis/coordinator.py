@@ -1,0 +1,425 @@
+"""The one thread that knows what every study is waiting for.
+
+Intake, worker and clock tell it what happened; it judges completeness, hands slices to the
+worker as they come, decides, and writes result and alert in one transaction. No lock is
+needed: nobody else touches what it knows.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from edge.alerts.decision import decide
+from edge.alerts.policy import Told, next_alert
+from edge.analysis.completeness import Evidence, judge
+from edge.analysis.herald import Herald
+from edge.analysis.messages import Close, Load, Loaded, Look, Looked, Reply
+from edge.analysis.progress import SeriesInProgress, StudyInProgress
+from edge.analysis.routing import SeriesAbout, choose
+from edge.analysis.worker_link import Replied, WorkerGone, WorkerLink
+from edge.config import Analysis
+from edge.intake.events import InstanceKept, SenderGone
+from edge.store.journal import StudyState
+from edge.store.studies import Kept, Store, StoredInstance, StoredStudy
+from engines import ModelPackage
+
+log = logging.getLogger("scanside.analysis")
+
+_TICK_S = 0.25
+_DEATHS_A_STUDY = 2
+_DEATHS_AT_LOADING = 3
+
+ENGINE_FAILED = "the model's engine could not be loaded on this device"
+QUARANTINED = "analysis failed twice on this study; it is quarantined"
+
+
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    """Asks the coordinator's thread to end."""
+
+
+Event = InstanceKept | SenderGone | Replied | WorkerGone | _Stop
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How the analysis is, for the watchdog and `scanside check`.
+
+    Parameters
+    ----------
+    alive_at : float
+        When the thread last came round, monotonic seconds.
+    studies : int
+        Not yet decided.
+    waiting : int
+        Requests the worker has not answered.
+    engines : tuple of str
+        Packages whose engine is ready.
+    """
+
+    alive_at: float
+    studies: int
+    waiting: int
+    engines: tuple[str, ...]
+
+
+class Coordinator:
+    """Turns stored instances into decided studies.
+
+    Parameters
+    ----------
+    settings : Analysis
+        ``[analysis]`` of the configuration.
+    store : Store
+        Where the studies are.
+    packages : sequence of ModelPackage
+        In order of preference.
+    herald : Herald
+        Writes results and alerts.
+    """
+
+    def __init__(
+        self,
+        settings: Analysis,
+        store: Store,
+        packages: Sequence[ModelPackage],
+        herald: Herald,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._packages = tuple(packages)
+        self._herald = herald
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._link = WorkerLink(self._events.put)
+        self._studies: dict[int, StudyInProgress] = {}
+        self._failures: dict[str, str] = {}
+        self._loading_deaths = 0
+        self._engines_ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="coordinator")
+        self.condition = Condition(time.monotonic(), 0, 0, ())
+
+    @property
+    def tell(self) -> Callable[[InstanceKept | SenderGone], None]:
+        """What intake calls; never blocks."""
+        return self._events.put
+
+    def start(self) -> None:
+        """Start the worker and the thread, and take up what a crash left unfinished."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End thread and worker. What is unfinished is taken up at the next start."""
+        self._events.put(_Stop())
+        self._thread.join()
+
+    @property
+    def engines_ready(self) -> bool:
+        """Whether every engine is loaded or has failed."""
+        return self._engines_ready.is_set()
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread lives."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        self._start_worker()
+        for study_id in self._store.unfinished():
+            self._take_up(self._store.study(study_id))
+        next_tick = time.monotonic()
+        try:
+            while True:
+                try:
+                    event = self._events.get(timeout=max(0.0, next_tick - time.monotonic()))
+                except queue.Empty:
+                    event = None
+                if isinstance(event, _Stop):
+                    break
+                if event is not None:
+                    self._handle(event)
+                if time.monotonic() >= next_tick:
+                    self._tick()
+                    next_tick = time.monotonic() + _TICK_S
+        finally:
+            self._link.stop()
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, InstanceKept):
+            self._on_instance(event)
+        elif isinstance(event, SenderGone):
+            for study in list(self._studies.values()):
+                for series in study.series.values():
+                    series.sender_gone(event.sender, orderly=event.orderly)
+                self._judge(study)
+        elif isinstance(event, Replied):
+            if event.generation == self._link.generation:
+                self._link.answered()
+                self._on_reply(event.reply)
+        elif isinstance(event, WorkerGone) and event.generation == self._link.generation:
+            self._on_worker_gone()
+
+    def _tick(self) -> None:
+        for study in list(self._studies.values()):
+            self._judge(study)
+        if self._link.hangs(self._settings.slice_timeout_s):
+            log.warning("The worker hangs; it is stopped")
+            self._link.kill()
+        self.condition = Condition(
+            time.monotonic(),
+            len(self._studies),
+            self._link.waiting,
+            tuple(one.name for one in self._packages if one.name not in self._failures),
+        )
+
+    # Instances
+
+    def _on_instance(self, event: InstanceKept) -> None:
+        receipt = event.receipt
+        study = self._studies.get(receipt.study_id)
+        if study is None:
+            if receipt.kept is Kept.REPEATED:
+                return  # all of it was known and decided
+            study = self._take_up(self._store.study(receipt.study_id))
+            if study is None:
+                return
+        elif receipt.kept is not Kept.REPEATED:
+            self._add(study, receipt.series_id, event, receipt.instance)
+        series = study.series.get(receipt.series_id)
+        if series is not None:
+            series.brought_by(event.sender)
+            self._judge(study)
+
+    def _add(
+        self, study: StudyInProgress, series_id: int, event: InstanceKept, new: StoredInstance
+    ) -> None:
+        series = study.series.get(series_id)
+        about = SeriesAbout.from_json(event.about)
+        if series is None:
+            series = SeriesInProgress(series_id, event.series_uid, about)
+            study.series[series_id] = series
+        if new.id in series.instances:
+            return  # it was read from the store before its event came
+        study.last_byte = new.received
+        study.tail_inference_ms = 0.0
+        if series.evidence is not None:
+            self._reopen(study, series)
+        if new.set_aside is None and not series.images:
+            series.about = about
+            self._route(series)
+        series.add(new)
+        self._look(study, series, new)
+
+    def _reopen(self, study: StudyInProgress, series: SeriesInProgress) -> None:
+        """More came for a series that was judged complete: look at it again from the start."""
+        log.info("More images came for a series that was judged complete")
+        series.evidence = None
+        series.reopened += 1
+        self._look_again(study, series)
+
+    def _look_again(self, study: StudyInProgress, series: SeriesInProgress) -> None:
+        """Ask for all that is known of a series once more, from the store."""
+        series.start_over()
+        stored = next(one for one in self._store.study(study.id).series if one.id == series.id)
+        for instance in stored.instances:
+            if instance.id in series.instances:
+                self._look(study, series, instance)
+
+    def _take_up(self, stored: StoredStudy) -> StudyInProgress | None:
+        """Bring a study in from the store, as after a restart; None if it is quarantined."""
+        if stored.state is StudyState.QUARANTINED:
+            return None
+        told = self._store.last_result(stored)
+        study = StudyInProgress(
+            id=stored.id,
+            study_uid=stored.study_uid,
+            pseudonym=stored.pseudonym,
+            identity=stored.identity,
+            key=stored.key,
+            first_byte=stored.first_byte,
+            last_byte=stored.last_byte,
+            told=None if told is None else Told.from_json(told),
+        )
+        self._studies[study.id] = study
+        for one in stored.series:
+            if not one.instances:
+                continue
+            about = SeriesAbout.from_json(one.about)
+            series = SeriesInProgress(one.id, one.series_uid, about, reopened=one.reopened)
+            study.series[one.id] = series
+            self._route(series)
+            for instance in one.instances:
+                series.add(instance)
+                self._look(study, series, instance)
+            if one.evidence is not None:
+                series.evidence = Evidence(one.evidence)
+                self._close(study, series)
+        return study
+
+    def _route(self, series: SeriesInProgress) -> None:
+        series.package = choose(series.about, self._packages)
+        if series.package is not None:
+            series.failure = self._failures.get(series.package.name)
+
+    def _look(
+        self, study: StudyInProgress, series: SeriesInProgress, instance: StoredInstance
+    ) -> None:
+        if instance.set_aside is not None or instance.conflict:
+            return
+        if series.package is None or series.failure is not None:
+            return
+        self._link.ask(
+            Look(
+                study=study.id,
+                series=series.id,
+                instance=instance.id,
+                package=series.package.name,
+                record=instance.record,
+                key=study.key.raw,
+                order=float(instance.id),
+            )
+        )
+
+    # Completeness
+
+    def _judge(self, study: StudyInProgress) -> None:
+        now = time.monotonic()
+        for series in study.series.values():
+            if series.evidence is None:
+                self._judge_series(study, series, now)
+        if study.complete:
+            self._conclude(study)
+
+    def _judge_series(self, study: StudyInProgress, series: SeriesInProgress, now: float) -> None:
+        evidence = judge(series.facts(now), last_resort_s=self._settings.last_resort_s)
+        if evidence is None:
+            return
+        series.evidence = evidence
+        self._store.series_closed(series.id, evidence.value)
+        self._close(study, series)
+
+    def _close(self, study: StudyInProgress, series: SeriesInProgress) -> None:
+        """Have the last slices of a complete series looked at, if there is who looks."""
+        if series.can_be_looked_at:
+            self._link.ask(Close(study.id, series.id, series.reopened))
+        else:
+            series.finished = True
+
+    def _conclude(self, study: StudyInProgress) -> None:
+        del self._studies[study.id]
+        decision = decide([one.result() for one in study.series.values()], complete=True)
+        step = next_alert(decision, study.told)
+        if step is None:
+            self._store.study_state(study.id, StudyState.DECIDED)
+        else:
+            self._herald.tell(study, decision, step, StudyState.DECIDED)
+
+    # The worker
+
+    def _start_worker(self) -> None:
+        self._link.start()
+        folders = tuple((one.name, one.path) for one in self._packages)
+        self._link.ask(Load(folders, self._settings.threads))
+
+    def _on_reply(self, reply: Reply) -> None:
+        if isinstance(reply, Loaded):
+            self._on_loaded(reply)
+            return
+        found = self._find(reply.series)
+        if found is None:
+            return
+        study, series = found
+        series.score(reply.scores, reply.inference_ms)
+        study.tail_inference_ms += reply.inference_ms
+        if isinstance(reply, Looked):
+            if reply.unreadable is not None:
+                series.unreadable[reply.instance] = reply.unreadable
+            if reply.scores:
+                self._foretell(study)
+        elif series.evidence is not None and reply.revision == series.reopened:
+            series.finished = True
+            if study.complete:
+                self._conclude(study)
+            else:
+                self._foretell(study)
+
+    def _foretell(self, study: StudyInProgress) -> None:
+        """Send a provisional alert as soon as what was seen is conclusive."""
+        decision = decide([one.result() for one in study.series.values()], complete=False)
+        step = next_alert(decision, study.told)
+        if step is not None:
+            study.told = self._herald.tell(study, decision, step, StudyState.RECEIVING)
+
+    def _on_loaded(self, reply: Loaded) -> None:
+        self._loading_deaths = 0
+        for engine in reply.engines:
+            if engine.failure is None:
+                self._herald.engine_ready(engine.package, engine.engine, engine.precision)
+            else:
+                log.error("Model %s cannot serve: %s", engine.package, engine.failure)
+                self._give_up_on(engine.package)
+        self._engines_ready.set()
+
+    def _give_up_on(self, package: str) -> None:
+        self._failures[package] = ENGINE_FAILED
+        for study in self._studies.values():
+            for series in study.series.values():
+                if series.package is not None and series.package.name == package:
+                    series.failure = ENGINE_FAILED
+                    series.finished = series.evidence is not None
+
+    def _on_worker_gone(self) -> None:
+        culprit = self._link.at
+        if isinstance(culprit, (Look, Close)):
+            deaths = self._store.worker_died(culprit.study)
+            log.warning("The worker died on a study (%d of %d)", deaths, _DEATHS_A_STUDY)
+            if deaths >= _DEATHS_A_STUDY:
+                self._quarantine(culprit.study)
+        else:
+            self._loading_deaths += 1
+            log.error("The worker died while loading engines (%d)", self._loading_deaths)
+        if self._loading_deaths >= _DEATHS_AT_LOADING:
+            for package in self._packages:
+                self._give_up_on(package.name)
+            self._engines_ready.set()
+            self._packages_gone()
+            return
+        self._start_worker()
+        for study in self._studies.values():
+            for series in study.series.values():
+                self._look_again(study, series)
+                if series.evidence is not None:
+                    self._close(study, series)
+
+    def _packages_gone(self) -> None:
+        """Nothing can be looked at any more: what waits is told as not analysed."""
+        self._link.stop()
+        for study in list(self._studies.values()):
+            self._judge(study)
+
+    def _quarantine(self, study_id: int) -> None:
+        study = self._studies.pop(study_id, None)
+        if study is None:
+            return
+        for series in study.series.values():
+            series.start_over()
+            series.failure = QUARANTINED
+            series.finished = True
+        decision = decide([one.result() for one in study.series.values()], complete=True)
+        step = next_alert(decision, study.told)
+        if step is None:
+            self._store.study_state(study.id, StudyState.QUARANTINED)
+        else:
+            self._herald.tell(study, decision, step, StudyState.QUARANTINED)
+
+    def _find(self, series_id: int) -> tuple[StudyInProgress, SeriesInProgress] | None:
+        return next(self._having(series_id), None)
+
+    def _having(self, series_id: int) -> Iterator[tuple[StudyInProgress, SeriesInProgress]]:
+        for study in self._studies.values():
+            if series_id in study.series:
+                yield study, study.series[series_id]

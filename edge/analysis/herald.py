@@ -1,0 +1,98 @@
+"""Writes a decision and its alert into the journal, and wakes the publisher."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
+
+from edge.alerts.compose import Names, StudyFacts, compose, identity_of
+from edge.alerts.decision import StudyDecision
+from edge.alerts.message import new_id
+from edge.alerts.policy import Step, Told
+from edge.alerts.sealing import seal
+from edge.analysis.progress import StudyInProgress
+from edge.keys import DeviceKeys, PublicKey
+from edge.store.journal import StudyState
+from edge.store.outbox import NewAlert, Outbox, Outcome
+
+log = logging.getLogger("scanside.alerts")
+
+
+class Herald:
+    """Turns decisions into alerts in the outbox.
+
+    Parameters
+    ----------
+    keys : DeviceKeys
+        Signs.
+    recipients : sequence of PublicKey
+        Whom the alerts are for.
+    outbox : Outbox
+        Where they wait.
+    with_identity : bool
+        Whether the patient's identity goes inside the seal.
+    wake : callable
+        Called when there is a new alert; must not block.
+    """
+
+    def __init__(
+        self,
+        keys: DeviceKeys,
+        recipients: Sequence[PublicKey],
+        outbox: Outbox,
+        *,
+        with_identity: bool,
+        wake: Callable[[], None],
+    ) -> None:
+        self._keys = keys
+        self._recipients = tuple(recipients)
+        self._outbox = outbox
+        self._with_identity = with_identity
+        self._wake = wake
+        self._engines: dict[str, tuple[str, str]] = {}  # engine and precision, by package
+
+    def tell(
+        self, study: StudyInProgress, decision: StudyDecision, step: Step, state: StudyState
+    ) -> Told:
+        """Keep a decision and its alert in one transaction; return what is now told."""
+        told = Told.of(decision, step, new_id())
+        decided = datetime.now(timezone.utc)
+        facts = self._facts(study)
+
+        def make_alert(sequence: int) -> NewAlert:
+            names = Names(told.alert_id, sequence, self._keys.device, self._keys.site)
+            alert = compose(names, step, decision, facts, decided)
+            sealed = seal(
+                alert.to_json(),
+                signer=self._keys.signing,
+                device=alert.device,
+                sequence=alert.sequence,
+                created=alert.created,
+                recipients=self._recipients,
+            )
+            return NewAlert(alert.id, alert.urgency, sealed)
+
+        outcome = Outcome(study.id, study.key, state, step.status, asdict(told))
+        self._outbox.record(outcome, make_alert)
+        self._wake()
+        return told
+
+    def engine_ready(self, package: str, engine: str, precision: str) -> None:
+        """Note which engine runs a package."""
+        self._engines[package] = (engine, precision)
+
+    def _facts(self, study: StudyInProgress) -> StudyFacts:
+        series = study.series.values()
+        return StudyFacts(
+            study_uid=study.study_uid,
+            pseudonym=study.pseudonym,
+            identity=identity_of(study.identity) if self._with_identity else None,
+            images={id_: uid for one in series for id_, uid in one.instances.items()},
+            engines=self._engines,
+            first_byte=study.first_byte,
+            last_byte=study.last_byte,
+            inference_ms=sum(one.inference_ms for one in series),
+            tail_inference_ms=study.tail_inference_ms,
+        )

@@ -1,0 +1,123 @@
+"""What the daemon and its worker say to each other, over a private socket pair.
+
+Every message to the worker gets exactly one answer, in order: the oldest message without an
+answer is the one the worker is at, or died of.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge.store.spool import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Load the engines of these packages: name and folder."""
+
+    packages: tuple[tuple[str, Path], ...]
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedEngine:
+    """An engine that is ready, or why it is not."""
+
+    package: str
+    engine: str
+    precision: str
+    failure: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The answer to `Load`."""
+
+    engines: tuple[LoadedEngine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Look at one instance of a series.
+
+    Parameters
+    ----------
+    study, series, instance : int
+        Ids in the journal.
+    package : str
+        The model that looks.
+    record : Record
+        Where the bytes are.
+    key : bytes
+        The study's key.
+    order : float
+        Where the image stands in the series when its pixels do not say: an instance number.
+    """
+
+    study: int
+    series: int
+    instance: int
+    package: str
+    record: Record
+    key: bytes = field(repr=False)
+    order: float
+
+
+@dataclass(frozen=True, slots=True)
+class SliceScore:
+    """What a model says of one slice: a probability for each of its findings.
+
+    `frame` is 0 but in a multi-frame instance.
+    """
+
+    instance: int
+    frame: int
+    probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """The answer to `Look`: the slices that could be looked at because of it.
+
+    Parameters
+    ----------
+    scores : tuple of SliceScore
+        Often of a neighbour: a slice waits for the one after it.
+    unreadable : str or None
+        Why the instance's pixels could not be read; None when they could.
+    inference_ms : float
+        Time in the engine.
+    """
+
+    series: int
+    instance: int
+    scores: tuple[SliceScore, ...]
+    unreadable: str | None
+    inference_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """No more images will come: look at what is left of a series, and forget it.
+
+    `revision` counts how often the series was taken for complete and was not.
+    """
+
+    study: int
+    series: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The answer to `Close`."""
+
+    series: int
+    revision: int
+    scores: tuple[SliceScore, ...]
+    inference_ms: float
+
+
+Request = Load | Look | Close
+Reply = Loaded | Looked | Closed

@@ -1,0 +1,175 @@
+"""What is known of a study while it is coming in.
+
+It lives in one thread, the coordinator's, and is made anew from the store after a restart.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from edge.alerts.decision import CONFLICT, QUIET, SeriesResult, SliceId, find
+from edge.alerts.policy import Told
+from edge.analysis.completeness import Evidence, SeriesFacts
+from edge.analysis.messages import SliceScore
+from edge.analysis.routing import SeriesAbout
+from edge.imaging.geometry import describe_stack
+from edge.store.studies import StoredInstance
+from edge.store.study_key import StudyKey
+from engines import ModelPackage
+
+NO_MODEL = "no model for this kind of study"
+NOTHING_TO_LOOK_AT = "no images to look at, only localizers, reports or derived images"
+
+
+@dataclass(slots=True)
+class SeriesInProgress:
+    """One series: what came, who brought it, what the model says so far.
+
+    `about` is of the first image that is looked at; `package` is chosen with it.
+    """
+
+    id: int
+    series_uid: str
+    about: SeriesAbout
+    package: ModelPackage | None = None
+    failure: str | None = None  # why the chosen package cannot look
+    reopened: int = 0
+    evidence: Evidence | None = None
+    finished: bool = False
+    instances: dict[int, str] = field(default_factory=dict)
+    images: int = 0
+    conflicts: int = 0
+    positions: list[float] = field(default_factory=list)
+    announced: dict[int | None, int] = field(default_factory=dict)
+    brought: Counter[int] = field(default_factory=Counter)
+    open_senders: set[int] = field(default_factory=set)
+    orderly: bool = False
+    latest: float = field(default_factory=time.monotonic)
+    scores: dict[SliceId, tuple[float, ...]] = field(default_factory=dict)
+    unreadable: dict[int, str] = field(default_factory=dict)
+    inference_ms: float = 0.0
+
+    def add(self, instance: StoredInstance) -> None:
+        """Count an instance, whether it is to be looked at or not."""
+        self.instances[instance.id] = instance.instance_uid
+        self.latest = time.monotonic()
+        if instance.announced is not None:
+            self.announced[instance.acquisition] = instance.announced
+        if instance.conflict:
+            self.conflicts += 1
+        elif instance.set_aside is None:
+            self.images += 1
+            if instance.position_mm is not None:
+                self.positions.append(instance.position_mm)
+
+    def brought_by(self, sender: int) -> None:
+        """Note which association an instance came with, stored anew or again."""
+        self.brought[sender] += 1
+        self.open_senders.add(sender)
+
+    def sender_gone(self, sender: int, *, orderly: bool) -> None:
+        """Note that an association ended."""
+        if sender in self.open_senders:
+            self.open_senders.discard(sender)
+            self.orderly = orderly
+
+    def facts(self, now: float) -> SeriesFacts:
+        """Return what bears on completeness; `now` is of the monotonic clock."""
+        stacked = bool(self.positions) and self.images > 1
+        return SeriesFacts(
+            received=len(self.instances),
+            announced=self._announced(),
+            stacked=stacked,
+            gap_mm=self._gap_mm() if stacked and not self.open_senders else math.inf,
+            brought_together=max(self.brought.values(), default=0),
+            sender_open=bool(self.open_senders),
+            sender_orderly=self.orderly,
+            reopened=self.reopened,
+            quiet_s=now - self.latest,
+        )
+
+    def _gap_mm(self) -> float:
+        return describe_stack(self.positions).largest_gap_mm
+
+    def _announced(self) -> int | None:
+        whole = self.announced.get(None)
+        return whole if whole is not None else (sum(self.announced.values()) or None)
+
+    def score(self, scores: tuple[SliceScore, ...], inference_ms: float) -> None:
+        """Take in what the model said of some slices."""
+        for one in scores:
+            self.scores[one.instance, one.frame] = one.probabilities
+        self.inference_ms += inference_ms
+
+    @property
+    def can_be_looked_at(self) -> bool:
+        """Whether there is something to look at and a model to do it."""
+        return self.images > 0 and self.package is not None and self.failure is None
+
+    def start_over(self) -> None:
+        """Forget what a worker said that is no more."""
+        self.scores.clear()
+        self.unreadable.clear()
+        self.finished = False
+        self.inference_ms = 0.0
+
+    def result(self) -> SeriesResult:
+        """Return the series as an alert tells of it."""
+        findings = find(self.package, self.scores) if self.package is not None else ()
+        return SeriesResult(
+            series_uid=self.series_uid,
+            modality=self.about.modality,
+            body_part=self.about.body_part,
+            acquired=self.about.acquired,
+            instances=len(self.instances),
+            evidence=None if self.evidence is None else self.evidence.value,
+            package=self.package if findings else None,
+            findings=findings,
+            reason=None if findings or not self.finished else self._reason(),
+            is_image=self.images > 0,
+            doubts=tuple(self._doubts(bool(findings))),
+        )
+
+    def _reason(self) -> str:
+        if not self.images:
+            return NOTHING_TO_LOOK_AT
+        if self.package is None:
+            return NO_MODEL
+        if self.failure is not None:
+            return self.failure
+        causes = ", ".join(sorted(set(self.unreadable.values())))
+        return f"no image could be read: {causes}" if causes else "too few images"
+
+    def _doubts(self, analysed: bool) -> list[str]:
+        doubts = []
+        if analysed and self.unreadable:
+            doubts.append(f"{len(self.unreadable)} of {self.images} images could not be read.")
+        if analysed and self.evidence is Evidence.QUIET:
+            doubts.append(QUIET)
+        if self.conflicts:
+            doubts.append(CONFLICT)
+        return doubts
+
+
+@dataclass(slots=True)
+class StudyInProgress:
+    """One study: its series, and what was last said of it."""
+
+    id: int
+    study_uid: str
+    pseudonym: str
+    identity: dict[str, str] = field(repr=False)
+    key: StudyKey
+    first_byte: float
+    last_byte: float
+    told: Told | None
+    tail_inference_ms: float = 0.0  # in the engine, after the last byte
+    series: dict[int, SeriesInProgress] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every series is complete and looked at."""
+        return all(series.finished for series in self.series.values())

@@ -1,0 +1,80 @@
+"""Which model looks at a series, if any. A wrong model is worse than none, so all must fit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engines import ModelPackage, Route
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesAbout:
+    """What of a series chooses its model.
+
+    Parameters
+    ----------
+    modality, body_part : str
+        DICOM (0008,0060) and (0018,0015), upper case; empty when unknown.
+    descriptions : tuple of str
+        Study and series description, protocol name.
+    age_years, slice_thickness_mm : float or None
+        Of the patient; (0018,0050).
+    acquired : str or None
+        When the images were made, RFC 3339.
+    """
+
+    modality: str
+    body_part: str
+    descriptions: tuple[str, ...]
+    age_years: float | None
+    slice_thickness_mm: float | None
+    acquired: str | None
+
+    @classmethod
+    def from_json(cls, about: Mapping[str, Any]) -> SeriesAbout:
+        """Read what the store kept of a series."""
+        return cls(
+            modality=about["modality"],
+            body_part=about["body_part"],
+            descriptions=tuple(about["descriptions"]),
+            age_years=about["age_years"],
+            slice_thickness_mm=about["slice_thickness_mm"],
+            acquired=about["acquired"] or None,
+        )
+
+
+def choose(about: SeriesAbout, packages: Sequence[ModelPackage]) -> ModelPackage | None:
+    """Return the first package with a route that fits, or None."""
+    for package in packages:
+        if any(fits(about, route) for route in package.routes):
+            return package
+    return None
+
+
+def fits(about: SeriesAbout, route: Route) -> bool:
+    """Return whether a series is what a route asks for.
+
+    The description decides only where the scanner gave no body part. An age or thickness
+    that is unknown is not held against a series.
+    """
+    if about.modality != route.modality:
+        return False
+    if about.body_part:
+        if route.body_parts and about.body_part not in route.body_parts:
+            return False
+    elif route.body_parts or route.description:
+        text = " ".join(about.descriptions)
+        if not route.description or not re.search(route.description, text, re.IGNORECASE):
+            return False
+    return _within(about.age_years, route.min_age, route.max_age) and _within(
+        about.slice_thickness_mm, route.min_slice_thickness_mm, route.max_slice_thickness_mm
+    )
+
+
+def _within(value: float | None, least: float | None, most: float | None) -> bool:
+    if value is None:
+        return True
+    return (least is None or value >= least) and (most is None or value <= most)

@@ -1,0 +1,198 @@
+"""``scanside check``: is this appliance in order? Each check says what it found and what to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from edge.alerts.bell import Bell
+from edge.alerts.broker import BrokerError, broker_settings
+from edge.alerts.connection import Connection, Session
+from edge.config import Config, ConfigError, load_config
+from edge.key_files import KeyFileError
+from edge.keys import DeviceKeys, load_recipients
+from edge.packages import find_packages
+from edge.store.journal import Journal, JournalError
+from edge.store.outbox import Outbox
+from engines import EngineError, ModelPackage, PackageError, compare, load_engine
+
+
+class Grade(Enum):
+    """How a check came out."""
+
+    GOOD = "good"
+    WARNING = "warning"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What one check found, and what to do about it (empty when nothing)."""
+
+    name: str
+    grade: Grade
+    text: str
+    advice: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the appliance cannot do its work like this."""
+        return self.grade is Grade.BAD
+
+    def as_json(self) -> dict[str, str]:
+        """Return the result for machines."""
+        return {
+            "name": self.name,
+            "grade": self.grade.value,
+            "text": self.text,
+            "advice": self.advice,
+        }
+
+
+def check(file: Path) -> list[CheckResult]:
+    """Run every check that can be run; later ones need the configuration to be readable."""
+    try:
+        config = load_config(file)
+    except ConfigError as error:
+        return [CheckResult("configuration", Grade.BAD, str(error))]
+    results = [CheckResult("configuration", Grade.GOOD, str(file))]
+    checks: tuple[Callable[[Config], Iterator[CheckResult]], ...] = (
+        _keys,
+        _disk,
+        _journal,
+        _models,
+        _dicom,
+        _broker,
+    )
+    for one in checks:
+        results.extend(one(config))
+    return results
+
+
+def _keys(config: Config) -> Iterator[CheckResult]:
+    try:
+        keys = DeviceKeys.load(config.storage.keys)
+        recipients = load_recipients(config.storage.keys)
+    except KeyFileError as error:
+        advice = "Make them once with: scanside keys init"
+        yield CheckResult("keys", Grade.BAD, str(error), advice)
+        return
+    try:
+        config.check_names(keys.device, keys.site)
+    except ConfigError as error:
+        yield CheckResult("keys", Grade.BAD, str(error))
+        return
+    yield CheckResult("keys", Grade.GOOD, f"device {keys.device} at site {keys.site}")
+    if recipients:
+        names = ", ".join(one.owner for one in recipients)
+        yield CheckResult("recipients", Grade.GOOD, names)
+    else:
+        yield CheckResult(
+            "recipients",
+            Grade.WARNING,
+            "no central server can read the alerts",
+            "Add one with: scanside keys add-recipient central.public.json",
+        )
+
+
+def _disk(config: Config) -> Iterator[CheckResult]:
+    folder = config.storage.folder
+    place = next(one for one in (folder, *folder.parents) if one.exists())
+    if not os.access(place, os.W_OK):
+        yield CheckResult(
+            "disk", Grade.BAD, f"{place} cannot be written", "Run as the user of the service."
+        )
+        return
+    free = shutil.disk_usage(place).free // 1_000_000
+    reserve = config.storage.reserve_mb
+    grade = Grade.BAD if free < reserve else Grade.WARNING if free < 4 * reserve else Grade.GOOD
+    advice = "" if grade is Grade.GOOD else "New images are refused below the reserve: make room."
+    yield CheckResult(
+        "disk", grade, f"{free} MB free in {place}, {reserve} MB of it in reserve", advice
+    )
+
+
+def _journal(config: Config) -> Iterator[CheckResult]:
+    file = config.storage.folder / "journal.db"
+    if not file.exists():
+        yield CheckResult("journal", Grade.GOOD, "none yet; the first start makes it")
+        return
+    try:
+        backlog = Outbox(Journal(file, read_only=True)).backlog()
+    except JournalError as error:
+        yield CheckResult("journal", Grade.BAD, str(error))
+        return
+    yield CheckResult("journal", Grade.GOOD, f"{backlog} alerts wait for the broker")
+
+
+def _models(config: Config) -> Iterator[CheckResult]:
+    try:
+        packages = find_packages(config.analysis.packages)
+    except (PackageError, NotADirectoryError) as error:
+        yield CheckResult("models", Grade.BAD, str(error))
+        return
+    if not packages:
+        yield CheckResult(
+            "models", Grade.WARNING, "none", "Every study will be told of as not analysed."
+        )
+    for package in packages:
+        yield _model(package, config.analysis.threads)
+
+
+def _model(package: ModelPackage, threads: int) -> CheckResult:
+    name = f"model {package.name}"
+    try:
+        engine = load_engine(package, threads=threads)
+        parity = compare(engine, package)
+        engine.close()
+    except (EngineError, PackageError) as error:
+        return CheckResult(name, Grade.BAD, str(error))
+    text = (
+        f"{package.version}, {engine.name} {engine.precision}, off by {parity.worst:.1e} from the "
+        f"reference (up to {parity.tolerance:.1e} is allowed)"
+    )
+    return CheckResult(name, Grade.GOOD if parity.agrees else Grade.BAD, text)
+
+
+def _dicom(config: Config) -> Iterator[CheckResult]:
+    where = f"{config.dicom.host}:{config.dicom.port}"
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((config.dicom.host, config.dicom.port))
+        except OSError as error:
+            yield CheckResult(
+                "dicom",
+                Grade.WARNING,
+                f"{where} is in use ({error.strerror})",
+                "That is right while the daemon runs; else choose another [dicom] port.",
+            )
+            return
+    yield CheckResult("dicom", Grade.GOOD, f"{where} is free for {config.dicom.ae_title}")
+
+
+def _broker(config: Config) -> Iterator[CheckResult]:
+    settings = broker_settings(config.broker, f"scanside-check-{os.getpid()}")
+    where = f"{settings.host}:{settings.port}"
+    bell = Bell()
+    try:
+        connection = Connection(settings, Session())
+        connection.open(bell, lambda: False)
+        connection.close(bell, timeout_s=2.0)
+    except BrokerError as error:
+        yield CheckResult(
+            "broker",
+            Grade.WARNING,
+            str(error),
+            "Alerts wait on the disk until it answers; check [broker].",
+        )
+    else:
+        clear = "" if config.broker.tls else ", without TLS"
+        yield CheckResult("broker", Grade.GOOD, f"{where} answers{clear}")
+    finally:
+        bell.close()

@@ -1,0 +1,157 @@
+"""The daemon: puts the rooms together, starts them in order, watches them, stops them in order.
+
+Stopping is not special: everything acknowledged is on the disk, so a stop is a tidy crash.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib.metadata import version
+
+from edge.alerts.broker import broker_settings
+from edge.alerts.publisher import Publisher, PublisherState
+from edge.analysis.coordinator import Coordinator
+from edge.analysis.herald import Herald
+from edge.config import Config
+from edge.intake.dicom import DicomDoor
+from edge.keys import DeviceKeys, load_recipients, pseudonym
+from edge.packages import find_packages
+from edge.service import ALIVE, READY, STOPPING, notify, watchdog_interval_s
+from edge.store.outbox import Outbox
+from edge.store.studies import Store
+
+log = logging.getLogger("scanside")
+
+_ROUND_S = 0.1
+_STALLED_S = 30.0
+
+
+class DaemonError(RuntimeError):
+    """The daemon cannot start or go on; the text says why and what to do."""
+
+
+class Daemon:
+    """One appliance, running.
+
+    Parameters
+    ----------
+    config : Config
+        Validated.
+
+    Raises
+    ------
+    ConfigError, KeyFileError, PackageError, JournalError
+        If keys, packages or journal are not in order.
+    """
+
+    def __init__(self, config: Config) -> None:
+        keys = DeviceKeys.load(config.storage.keys)
+        config.check_names(keys.device, keys.site)
+        self._config = config
+        self._stopping = threading.Event()
+        self._broker = PublisherState(False, "not connected yet", 0, 0, 0)
+        self._store = Store(
+            config.storage.folder,
+            device_key=keys.storage,
+            reserve_bytes=config.storage.reserve_mb * 1_000_000,
+        )
+        outbox = Outbox(self._store.journal)
+        self._publisher = Publisher(
+            broker_settings(config.broker, f"scanside-{keys.device}"),
+            outbox,
+            device=keys.device,
+            site=keys.site,
+            on_state=self._on_broker,
+            version=version("scanside"),
+        )
+        recipients = [*load_recipients(config.storage.keys), keys.console]
+        herald = Herald(
+            keys,
+            recipients,
+            outbox,
+            with_identity=config.alerts.identity,
+            wake=self._publisher.wake,
+        )
+        self._recipients = len(recipients) - 1
+        self._packages = find_packages(config.analysis.packages)
+        self._coordinator = Coordinator(config.analysis, self._store, self._packages, herald)
+        self._door = DicomDoor(
+            config.dicom, self._store, partial(pseudonym, keys.pseudonym), self._coordinator.tell
+        )
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT.
+
+        Raises
+        ------
+        DaemonError
+            If the DICOM port is taken, or a room stopped by itself.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stopping.set())
+        with self._rooms():
+            self._announce()
+            notify(READY)
+            self._watch()
+            notify(STOPPING)
+            log.info("Stopping")
+
+    @contextmanager
+    def _rooms(self) -> Iterator[None]:
+        self._publisher.start()
+        self._coordinator.start()
+        try:
+            self._open_door()
+            yield
+        finally:
+            self._door.close()
+            self._coordinator.stop()
+            self._publisher.stop()
+            self._store.close()
+
+    def _open_door(self) -> None:
+        where = f"{self._config.dicom.host}:{self._config.dicom.port}"
+        try:
+            self._door.open()
+        except OSError as error:
+            raise DaemonError(
+                f"DICOM cannot listen on {where}: {error.strerror}.\n"
+                "  Another program may use the port: choose another [dicom] port."
+            ) from error
+
+    def _announce(self) -> None:
+        dicom = self._config.dicom
+        log.info("DICOM: %s listens on %s:%d", dicom.ae_title, dicom.host, self._door.port)
+        names = ", ".join(f"{one.name} {one.version}" for one in self._packages)
+        log.info("Models: %s", names or "none; studies are told of as not analysed")
+        if not self._recipients:
+            log.warning(
+                "No central server can read the alerts: add one with `scanside keys add-recipient`"
+            )
+
+    def _watch(self) -> None:
+        """Keep the service manager informed, and end when a room did."""
+        interval = watchdog_interval_s()
+        next_sign = time.monotonic()
+        engines_told = False
+        while not self._stopping.wait(_ROUND_S):
+            if not engines_told and self._coordinator.engines_ready:
+                notify("STATUS=Engines ready")
+                engines_told = True
+            if not self._coordinator.running:
+                raise DaemonError("The analysis stopped by itself; its log line is above.")
+            stalled = time.monotonic() - self._coordinator.condition.alive_at > _STALLED_S
+            if interval is not None and not stalled and time.monotonic() >= next_sign:
+                notify(ALIVE)
+                next_sign = time.monotonic() + interval
+
+    def _on_broker(self, state: PublisherState) -> None:
+        if state.connected != self._broker.connected:
+            notify(f"STATUS=Broker {'connected' if state.connected else state.reason}")
+        self._broker = state

@@ -1,0 +1,1 @@
+"""DICOM pixels to what a model eats: decode, look-up tables, windows, order."""

@@ -1,0 +1,152 @@
+"""Bounds on what a sender can make the appliance hold.
+
+pynetdicom reads a PDU of whatever length its header claims, and gathers a data set of whatever
+size in memory. `BoundedSocket` stops both: a PDU or an instance over its limit ends the
+association (PS3.8 section 9.3 gives the length field 32 bits; no scanner needs them). All
+senders share one budget, so that a storm of large instances slows the senders, not the rest.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pynetdicom.transport import AssociationSocket, RequestHandler
+
+if TYPE_CHECKING:
+    from pynetdicom.association import Association
+
+_PDU_HEADER_BYTES = 6
+_READ_BYTES = 1 << 18
+MAX_PDU_BYTES = 1 << 24
+
+
+class OverLimit(OSError):
+    """A sender went over a bound; pynetdicom takes it as a lost connection and lets go."""
+
+
+class InboundBudget:
+    """Memory for instances that are on their way to disk, all senders together.
+
+    Parameters
+    ----------
+    limit : int
+        In bytes. A new instance waits while more than half is taken; one that has begun may
+        grow to the whole, so that senders cannot lock each other out.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._taken = 0
+        self._changed = threading.Condition()  # guards _taken
+
+    def wait_for_room(self, timeout_s: float) -> bool:
+        """Wait until a new instance may begin; return whether it may."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._taken <= self._limit // 2, timeout_s)
+
+    def take(self, amount: int) -> None:
+        """Count `amount` bytes as held.
+
+        Raises
+        ------
+        OverLimit
+            If that is more than the whole budget.
+        """
+        with self._changed:
+            if self._taken + amount > self._limit:
+                raise OverLimit("All senders together are over [dicom] inbound_mb.")
+            self._taken += amount
+
+    def give_back(self, amount: int) -> None:
+        """Count `amount` bytes as free again."""
+        with self._changed:
+            self._taken -= amount
+            self._changed.notify_all()
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one association may do. Sizes in bytes, time in seconds."""
+
+    max_instance: int
+    network_timeout: float
+    budget: InboundBudget
+
+
+class BoundedSocket(AssociationSocket):  # type: ignore[misc]
+    """An association's socket that keeps to its bounds and notes when an instance came.
+
+    Attributes
+    ----------
+    first_byte, last_byte : float
+        When the message now being received began, and the latest byte; seconds since the epoch.
+    """
+
+    def __init__(self, plain: AssociationSocket, bounds: Bounds) -> None:
+        # Takes the place of the socket that pynetdicom made, state and all: making a second one
+        # would announce the connection twice.
+        self.__dict__.update(plain.__dict__)
+        self._bounds = bounds
+        self._held = 0
+        self._lock = threading.Lock()  # guards _held: one thread receives, another settles
+        self.first_byte = self.last_byte = time.time()
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        """Read exactly `nr_bytes`, or fewer when the sender went away.
+
+        Raises
+        ------
+        OverLimit
+            If the PDU, the instance, or all instances together are over a bound.
+        """
+        if nr_bytes == _PDU_HEADER_BYTES and self.assoc.dimse.message is None:
+            if not self._bounds.budget.wait_for_room(self._bounds.network_timeout):
+                raise OverLimit("No memory for another instance within the network timeout.")
+            data = self._read(nr_bytes)
+            self.first_byte = time.time()
+            return data
+        if nr_bytes > MAX_PDU_BYTES:
+            raise OverLimit(f"A PDU that claims {nr_bytes} bytes; the limit is {MAX_PDU_BYTES}.")
+        with self._lock:
+            if self._held + nr_bytes > self._bounds.max_instance:
+                raise OverLimit("An instance over [dicom] max_instance_mb.")
+            self._bounds.budget.take(nr_bytes)
+            self._held += nr_bytes
+        data = self._read(nr_bytes)
+        self.last_byte = time.time()
+        return data
+
+    def _read(self, count: int) -> bytearray:
+        data = bytearray(count)
+        view = memoryview(data)
+        done = 0
+        connection: socket.socket = self.socket
+        while done < count:
+            read = connection.recv_into(view[done : done + _READ_BYTES])
+            if read == 0:
+                return data[:done]
+            done += read
+        return data
+
+    def settle(self) -> None:
+        """Give back what this association held: its instance is stored, refused or gone."""
+        with self._lock:
+            self._bounds.budget.give_back(self._held)
+            self._held = 0
+
+
+def bounded(bounds: Bounds) -> type[RequestHandler]:
+    """Return a request handler whose associations keep to `bounds`."""
+
+    class BoundedRequestHandler(RequestHandler):  # type: ignore[misc]
+        def _create_association(self) -> Association:
+            association: Any = super()._create_association()
+            self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            association.dul.socket = BoundedSocket(association.dul.socket, bounds)
+            return association
+
+    return BoundedRequestHandler

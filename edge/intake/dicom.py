@@ -1,0 +1,241 @@
+"""The DICOM door: C-ECHO and C-STORE (PS3.4 Annex A and B).
+
+Success is answered only after the instance is encrypted, on the disk and in the journal. An
+instance is in memory until then, never in a file in clear.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    JPEG2000,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom.sop_class import Verification
+
+from edge.config import Dicom
+from edge.imaging.header import Limits, UnreadableInstance, read_header
+from edge.intake.arrival import arrival_of
+from edge.intake.bounds import MAX_PDU_BYTES, BoundedSocket, Bounds, InboundBudget, bounded
+from edge.intake.events import InstanceKept, SenderGone
+from edge.store.spool import OutOfSpace
+from edge.store.studies import Store
+
+log = logging.getLogger("scanside.intake")
+
+# Uncompressed first: a sender that can choose sends what costs least to decode.
+TRANSFER_SYNTAXES = [
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGLosslessSV1,
+    JPEGLossless,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    JPEG2000Lossless,
+    JPEG2000,
+    RLELossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+]
+
+# PS3.4 Table B.2-1.
+SUCCESS = 0x0000
+OUT_OF_RESOURCES = 0xA700
+DOES_NOT_MATCH_SOP_CLASS = 0xA900
+CANNOT_UNDERSTAND = 0xC000
+
+
+@dataclass(slots=True)
+class IntakeCounts:
+    """What came in since the start, for metrics and the log. Written under the door's lock."""
+
+    stored: int = 0
+    repeated: int = 0
+    refused: int = 0
+    turned_away: int = 0
+
+
+class DicomDoor:
+    """A C-STORE and C-ECHO SCP in front of the store.
+
+    Parameters
+    ----------
+    settings : Dicom
+        ``[dicom]`` of the configuration.
+    store : Store
+        Where instances go.
+    pseudonym : callable
+        Makes a patient's keyed pseudonym from issuer and patient ID.
+    tell : callable
+        Is told of every stored instance and every ended association; called from the
+        associations' threads, and must not block.
+    """
+
+    def __init__(
+        self,
+        settings: Dicom,
+        store: Store,
+        pseudonym: Callable[[str, str], str],
+        tell: Callable[[InstanceKept | SenderGone], None],
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._pseudonym = pseudonym
+        self._tell = tell
+        self._limits = Limits(max_bytes=settings.max_instance_mb * 1_000_000)
+        self._lock = threading.Lock()  # guards _senders, _last_sender and counts
+        self._senders: dict[Any, int] = {}
+        self._last_sender = 0
+        self.counts = IntakeCounts()
+        self._ae = AE(ae_title=settings.ae_title)
+        self._ae.maximum_pdu_size = MAX_PDU_BYTES
+        self._ae.maximum_associations = settings.max_associations
+        self._ae.network_timeout = settings.network_timeout_s
+        self._ae.require_calling_aet = list(settings.peers)
+        self._ae.add_supported_context(Verification)
+        for context in AllStoragePresentationContexts:
+            self._ae.add_supported_context(context.abstract_syntax, TRANSFER_SYNTAXES)
+        self._server: Any = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return int(self._server.server_address[1])
+
+    def open(self) -> None:
+        """Start listening.
+
+        Raises
+        ------
+        OSError
+            If the address is taken or not ours.
+        """
+        bounds = Bounds(
+            max_instance=self._settings.max_instance_mb * 1_000_000,
+            network_timeout=self._settings.network_timeout_s,
+            budget=InboundBudget(self._settings.inbound_mb * 1_000_000),
+        )
+        self._server = self._ae.make_server(
+            (self._settings.host, self._settings.port),
+            evt_handlers=[
+                (evt.EVT_C_STORE, self._on_store),
+                (evt.EVT_C_ECHO, self._on_echo),
+                (evt.EVT_CONN_OPEN, self._on_open),
+                (evt.EVT_REJECTED, self._on_turned_away),
+                (evt.EVT_RELEASED, self._on_end, [True]),
+                (evt.EVT_ABORTED, self._on_end, [False]),
+                (evt.EVT_CONN_CLOSE, self._on_end, [False]),
+            ],
+            request_handler=bounded(bounds),
+        )
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=[0.1], name="dicom-door"
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening and abort what is still being sent: the senders will send it again."""
+        if self._thread is None:
+            return
+        self._server.shutdown()
+        self._thread.join()
+        for association in self._ae.active_associations:
+            association.abort()
+            association.join(timeout=5)
+        self._server.server_close()
+
+    def _on_open(self, event: evt.Event) -> None:
+        with self._lock:
+            self._last_sender += 1
+            self._senders[event.assoc] = self._last_sender
+
+    def _on_turned_away(self, event: evt.Event) -> None:
+        with self._lock:
+            self.counts.turned_away += 1
+        log.warning(
+            "Turned a sender away (AE title %r): not among [dicom] peers, or too many at once",
+            str(event.assoc.requestor.ae_title).strip()[:16],
+        )
+
+    def _on_end(self, event: evt.Event, orderly: bool) -> None:
+        with self._lock:
+            sender = self._senders.pop(event.assoc, None)
+        if sender is None:
+            return
+        if isinstance(event.assoc.dul.socket, BoundedSocket):
+            event.assoc.dul.socket.settle()
+        self._tell(SenderGone(sender, orderly))
+
+    def _on_echo(self, event: evt.Event) -> int:
+        event.assoc.dul.socket.settle()
+        return SUCCESS
+
+    def _on_store(self, event: evt.Event) -> Dataset | int:
+        connection: BoundedSocket = event.assoc.dul.socket
+        try:
+            return self._store_one(event, connection.first_byte, connection.last_byte)
+        finally:
+            connection.settle()
+
+    def _store_one(self, event: evt.Event, first_byte: float, last_byte: float) -> Dataset | int:
+        data: bytes = event.encoded_dataset()
+        try:
+            header, identity = read_header(data, limits=self._limits)
+        except UnreadableInstance as error:
+            return self._refuse(CANNOT_UNDERSTAND, error.reason.value, str(error))
+        asked = event.request
+        if header.sop_class_uid != asked.AffectedSOPClassUID:
+            return self._refuse(
+                DOES_NOT_MATCH_SOP_CLASS,
+                "SOP class differs",
+                "The data set is of another SOP class",
+            )
+        if header.instance_uid != asked.AffectedSOPInstanceUID:
+            return self._refuse(
+                DOES_NOT_MATCH_SOP_CLASS, "instance UID differs", "The data set is another instance"
+            )
+        arrival = arrival_of(header, identity, self._pseudonym, first_byte, last_byte)
+        if arrival.set_aside is None and not header.has_pixels:
+            return self._refuse(
+                DOES_NOT_MATCH_SOP_CLASS, "no pixel data", "An image without pixel data"
+            )
+        try:
+            receipt = self._store.keep(arrival, data)
+        except OutOfSpace as error:
+            return self._refuse(OUT_OF_RESOURCES, "out of disk", str(error))
+        with self._lock:
+            self.counts.stored += 1
+            sender = self._senders.get(event.assoc, 0)
+        self._tell(InstanceKept(sender, receipt, arrival.series_uid, arrival.about))
+        return SUCCESS
+
+    def _refuse(self, status: int, reason: str, what: str) -> Dataset:
+        """Answer a failure with an Error Comment (0000,0902) that holds no patient data."""
+        with self._lock:
+            self.counts.refused += 1
+        log.warning("Refused an instance with 0x%04X (%s): %s", status, reason, what)
+        answer = Dataset()
+        answer.Status = status
+        answer.ErrorComment = what[:64]
+        return answer

@@ -1,0 +1,37 @@
+"""What intake tells the rest of the daemon."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from edge.store.studies import Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceKept:
+    """An instance was stored.
+
+    Parameters
+    ----------
+    sender : int
+        Tells associations apart.
+    receipt : Receipt
+        What became of it.
+    series_uid : str
+    about : dict
+        What routes its series, as in `Arrival`.
+    """
+
+    sender: int
+    receipt: Receipt
+    series_uid: str
+    about: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SenderGone:
+    """An association ended. `orderly`: it was released, not cut or aborted."""
+
+    sender: int
+    orderly: bool

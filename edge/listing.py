@@ -1,0 +1,166 @@
+"""Studies, alerts and checks as tables for a terminal, or as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from edge.alerts.message import NOTICE, Alert
+from edge.check import CheckResult, Grade
+from edge.store.lookup import AlertLine, SeriesLine, StudyLine
+
+URGENCY_STYLE = {
+    "critical": "bold white on red",
+    "urgent": "bold black on yellow",
+    "routine": "",
+    "drill": "cyan",
+}
+_OUTCOME = {
+    "flagged": "flagged",
+    "not_flagged": "nothing flagged",
+    "uncertain": "uncertain",
+    "not_analysed": "NOT ANALYSED",
+}
+_GRADE = {
+    Grade.GOOD: ("ok  ", "green"),
+    Grade.WARNING: ("warn", "yellow"),
+    Grade.BAD: ("FAIL", "bold red"),
+}
+
+
+def print_check(results: Sequence[CheckResult]) -> None:
+    """Print one line a check, and what to do under those that are not good."""
+    console = Console(highlight=False, soft_wrap=True)
+    for result in results:
+        word, style = _GRADE[result.grade]
+        console.print(Text(word, style), Text(f"{result.name}: {result.text}"))
+        if result.advice:
+            console.print(Text(f"     {result.advice}"))
+
+
+def print_studies(studies: Sequence[StudyLine], *, as_json: bool) -> None:
+    """Print a list of studies."""
+    if as_json:
+        print(json.dumps([asdict(study) for study in studies], indent=2))
+        return
+    if not studies:
+        print("No study has come in yet. To send one:")
+        print("  scanside-scanner phantom head-ct --lesion --send SCANSIDE@HOST:PORT")
+        return
+    table = Table("study", "arrived", "images", "state", "outcome", "urgency", "alerts", "queued")
+    for study in studies:
+        table.add_row(
+            str(study.id),
+            _moment(study.first_byte),
+            str(study.instances),
+            study.state,
+            _outcome(study),
+            _urgency(study.told["urgency"] if study.told else ""),
+            str(study.alerts),
+            str(study.unpublished or ""),
+        )
+    Console().print(table)
+
+
+def print_study(
+    study: StudyLine,
+    series: Sequence[SeriesLine],
+    alerts: Sequence[AlertLine],
+    *,
+    as_json: bool,
+) -> None:
+    """Print one study with its series and alerts."""
+    if as_json:
+        parts = {
+            "study": asdict(study),
+            "series": [asdict(one) for one in series],
+            "alerts": [asdict(one) for one in alerts],
+        }
+        print(json.dumps(parts, indent=2))
+        return
+    console = Console(highlight=False)
+    console.print(
+        f"Study {study.id}, patient {study.pseudonym}, {study.state}, "
+        f"{_outcome(study) or 'no result yet'}"
+    )
+    console.print(f"First byte {_moment(study.first_byte)}, last byte {_moment(study.last_byte)}")
+    for reason in study.told["reasons"] if study.told else ():
+        console.print(f"  {reason}")
+    table = Table("modality", "body part", "images", "set aside", "conflicts", "complete by")
+    for one in series:
+        table.add_row(
+            one.about["modality"],
+            one.about["body_part"],
+            str(one.instances),
+            str(one.set_aside or ""),
+            str(one.conflicts or ""),
+            one.evidence or "still open",
+        )
+    console.print(table)
+    _print_alert_table(console, alerts)
+    console.print(NOTICE)
+
+
+def print_alerts(alerts: Sequence[AlertLine], *, as_json: bool) -> None:
+    """Print a list of alerts."""
+    if as_json:
+        print(json.dumps([asdict(alert) for alert in alerts], indent=2))
+    elif not alerts:
+        print("No alert was made yet.")
+    else:
+        _print_alert_table(Console(), alerts)
+
+
+def _print_alert_table(console: Console, alerts: Sequence[AlertLine]) -> None:
+    table = Table("alert", "study", "made", "urgency", "bytes", "broker")
+    for alert in alerts:
+        table.add_row(
+            str(alert.sequence),
+            str(alert.study_id),
+            _moment(alert.created),
+            _urgency(alert.urgency),
+            str(alert.size),
+            "queued" if alert.published is None else f"took it {_moment(alert.published)}",
+        )
+    console.print(table)
+
+
+def print_alert(body: bytes, *, as_json: bool) -> None:
+    """Print an opened alert."""
+    if as_json:
+        print(json.dumps(json.loads(body), indent=2, ensure_ascii=False))
+        return
+    alert = Alert.from_json(body)
+    console = Console(highlight=False)
+    console.print(
+        f"Alert {alert.sequence} of {alert.device} at {alert.site}, {alert.status}, "
+        f"made {alert.created}"
+    )
+    console.print(_urgency(alert.urgency), _OUTCOME[alert.outcome])
+    for finding in alert.findings:
+        said = "flagged" if finding.flagged else "uncertain" if finding.abstained else "not flagged"
+        console.print(
+            f"  {finding.label}: {finding.probability:.2f} "
+            f"(flagged from {finding.threshold:.2f}), {said}, by {finding.model}"
+        )
+    for reason in alert.reasons:
+        console.print(f"  {reason}")
+    console.print(alert.notice)
+
+
+def _outcome(study: StudyLine) -> str:
+    return "" if study.told is None else _OUTCOME[study.told["outcome"]]
+
+
+def _urgency(urgency: str) -> Text:
+    return Text(urgency, URGENCY_STYLE.get(urgency, ""))
+
+
+def _moment(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S}"

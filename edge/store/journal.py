@@ -1,0 +1,191 @@
+"""The journal: one SQLite database (WAL) that knows every study, instance, result and alert.
+
+It holds no name, no finding and no free text in clear: what a person could be known by is
+sealed with the study's own key before it comes here. Written by one process, read by many.
+
+A study is in one of four states:
+
+    receiving ──every series complete──▶ closed ──every slice looked at──▶ decided
+        ▲                                  │                                 │
+        └──────────────an image arrives────┴─────────────────────────────────┘
+    receiving, closed ──the worker died on it twice──▶ quarantined ──an image arrives──▶ quarantined
+
+* receiving: images may still come. What was seen so far is analysed as it comes.
+* closed: evidence says that no more will come; the last slices are with the worker.
+* decided: result, alert and sequence number were written in one transaction.
+* quarantined: not analysed, said so in an alert; later images are kept, not analysed.
+
+Every step can be repeated: after a crash, studies that are receiving or closed are read from
+the spool again from their first slice, and reach the same result.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+
+_BUSY_TIMEOUT_S = 10.0
+
+# Each entry moves the schema one version up; entries are never edited, only added.
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE studies (
+        id INTEGER PRIMARY KEY,
+        token TEXT NOT NULL UNIQUE,          -- random; names the study on disk
+        study_uid TEXT NOT NULL UNIQUE,
+        wrapped_key BLOB NOT NULL,           -- the study's key under the device key (RFC 3394)
+        pseudonym TEXT NOT NULL,
+        identity BLOB NOT NULL,              -- sealed
+        state TEXT NOT NULL,
+        deaths INTEGER NOT NULL DEFAULT 0,   -- of the worker, while on this study
+        created REAL NOT NULL,
+        first_byte REAL NOT NULL,
+        last_byte REAL NOT NULL
+    ) STRICT;
+    CREATE TABLE series (
+        id INTEGER PRIMARY KEY,
+        study_id INTEGER NOT NULL REFERENCES studies (id),
+        token TEXT NOT NULL UNIQUE,
+        series_uid TEXT NOT NULL,
+        about BLOB NOT NULL,                 -- sealed: what routes the series to a model
+        seen_image INTEGER NOT NULL DEFAULT 0,  -- 1: `about` is of an image that is looked at
+        segment_end INTEGER NOT NULL DEFAULT 0,
+        evidence TEXT,                       -- what closed it; NULL while open
+        reopened INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (study_id, series_uid)
+    ) STRICT;
+    CREATE TABLE instances (
+        id INTEGER PRIMARY KEY,
+        series_id INTEGER NOT NULL REFERENCES series (id),
+        instance_uid TEXT NOT NULL,
+        digest BLOB NOT NULL,                -- SHA-256 of the data set as received
+        offset INTEGER NOT NULL,
+        length INTEGER NOT NULL,
+        conflict INTEGER NOT NULL,           -- 1: same UID as an earlier one, other bytes
+        set_aside TEXT,                      -- why it is not looked at; NULL when it is
+        position REAL,                       -- mm along the slice normal
+        announced INTEGER,                   -- images to come, as the sender said
+        acquisition INTEGER,                 -- which acquisition that speaks of; NULL: the series
+        received REAL NOT NULL,
+        UNIQUE (instance_uid, digest)
+    ) STRICT;
+    CREATE INDEX instances_of_series ON instances (series_id, id);
+    CREATE TABLE results (
+        id INTEGER PRIMARY KEY,
+        study_id INTEGER NOT NULL REFERENCES studies (id),
+        status TEXT NOT NULL,                -- provisional, final, retracted
+        summary BLOB NOT NULL,               -- sealed
+        decided REAL NOT NULL
+    ) STRICT;
+    CREATE INDEX results_of_study ON results (study_id, id);
+    CREATE TABLE outbox (
+        sequence INTEGER PRIMARY KEY,
+        study_id INTEGER NOT NULL REFERENCES studies (id),
+        alert_id TEXT NOT NULL UNIQUE,
+        urgency TEXT NOT NULL,
+        rank INTEGER NOT NULL,               -- 0 leaves first
+        sealed BLOB NOT NULL,
+        created REAL NOT NULL,
+        published REAL                       -- when the broker acknowledged it
+    ) STRICT;
+    CREATE INDEX outbox_waiting ON outbox (rank, sequence) WHERE published IS NULL;
+    """,
+)
+
+
+class StudyState(str, Enum):
+    """Where a study stands; the module's docstring draws the machine."""
+
+    RECEIVING = "receiving"
+    CLOSED = "closed"
+    DECIDED = "decided"
+    QUARANTINED = "quarantined"
+
+
+class JournalError(RuntimeError):
+    """The journal cannot be used; the text says why and what to do."""
+
+
+class Journal:
+    """A connection to the journal that threads may share.
+
+    Parameters
+    ----------
+    path : Path
+        The database file; made when absent, unless `read_only`.
+    read_only : bool
+        For looking on while the daemon runs.
+
+    Raises
+    ------
+    JournalError
+        If the file is missing, damaged, or made by a later version of Scanside.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        if read_only and not path.exists():
+            raise JournalError(
+                f"{path}: there is no journal yet. It is made when `scanside run` first starts."
+            )
+        self._lock = threading.RLock()  # guards the connection: one transaction at a time
+        mode = "ro" if read_only else "rwc"
+        try:
+            self._connection = sqlite3.connect(
+                f"{path.resolve().as_uri()}?mode={mode}",
+                uri=True,
+                timeout=_BUSY_TIMEOUT_S,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            self._connection.row_factory = sqlite3.Row
+            if not read_only:
+                path.chmod(0o600)
+                self._prepare()
+        except sqlite3.DatabaseError as error:
+            raise JournalError(
+                f"{path}: {error}. Restore the file from a backup, or move it away to start anew."
+            ) from error
+
+    def _prepare(self) -> None:
+        run = self._connection.execute
+        run("PRAGMA journal_mode = WAL")
+        run("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
+        run("PRAGMA foreign_keys = ON")
+        run("PRAGMA secure_delete = ON")  # a destroyed key must not linger in free pages
+        (version,) = run("PRAGMA user_version").fetchone()
+        if version > len(MIGRATIONS):
+            raise JournalError(
+                f"The journal has schema {version}; this Scanside knows {len(MIGRATIONS)}. "
+                "Install the version that wrote it, or a later one."
+            )
+        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+            self._connection.executescript(
+                f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;"
+            )
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Run statements as one transaction: all of them are durable after it, or none."""
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Run queries while no other thread writes on this connection."""
+        with self._lock:
+            yield self._connection
+
+    def close(self) -> None:
+        """Close the database; the write-ahead log is folded in."""
+        with self._lock:
+            self._connection.close()

@@ -1,0 +1,156 @@
+"""Looking on: what the journal says, for people. Reads only; may run beside the daemon."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from edge.store.journal import Journal
+from edge.store.studies import open_json
+from edge.store.study_key import StudyKey
+
+
+@dataclass(frozen=True, slots=True)
+class StudyLine:
+    """One study in a list. Times are seconds since the epoch.
+
+    `told` is what was last said of it (see `edge.alerts.policy.Told`), None before that.
+    """
+
+    id: int
+    pseudonym: str
+    state: str
+    first_byte: float
+    last_byte: float
+    series: int
+    instances: int
+    told: dict[str, Any] | None
+    alerts: int
+    unpublished: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesLine:
+    """One series of a study. `evidence` is what closed it, None while it is open."""
+
+    about: dict[str, Any]
+    evidence: str | None
+    reopened: int
+    instances: int
+    set_aside: int
+    conflicts: int
+
+
+@dataclass(frozen=True, slots=True)
+class AlertLine:
+    """One alert in a list; `published` is None while the broker has not acknowledged it."""
+
+    sequence: int
+    study_id: int
+    urgency: str
+    created: float
+    published: float | None
+    size: int
+
+
+_STUDIES = """
+    SELECT studies.*,
+        (SELECT COUNT(*) FROM series WHERE study_id = studies.id) AS series,
+        (SELECT COUNT(*) FROM instances JOIN series ON series.id = series_id
+            WHERE study_id = studies.id) AS instances,
+        (SELECT summary FROM results WHERE study_id = studies.id ORDER BY id DESC LIMIT 1)
+            AS summary,
+        (SELECT COUNT(*) FROM outbox WHERE study_id = studies.id) AS alerts,
+        (SELECT COUNT(*) FROM outbox WHERE study_id = studies.id AND published IS NULL)
+            AS unpublished
+    FROM studies
+"""
+
+
+def list_studies(journal: Journal, device_key: bytes, limit: int) -> list[StudyLine]:
+    """Return the latest studies, newest first.
+
+    Raises
+    ------
+    SealBroken
+        If the journal belongs to another device key.
+    """
+    with journal.reading() as read:
+        rows = read.execute(f"{_STUDIES} ORDER BY id DESC LIMIT ?", (limit,)).fetchall()
+    return [_study(row, device_key) for row in rows]
+
+
+def find_study(journal: Journal, device_key: bytes, study_id: int) -> StudyLine | None:
+    """Return one study, or None when there is none with that number."""
+    with journal.reading() as read:
+        row = read.execute(f"{_STUDIES} WHERE id = ?", (study_id,)).fetchone()
+    return None if row is None else _study(row, device_key)
+
+
+def list_series(journal: Journal, device_key: bytes, study_id: int) -> list[SeriesLine]:
+    """Return the series of a study, in the order they came."""
+    with journal.reading() as read:
+        rows = read.execute(
+            "SELECT series.*, studies.wrapped_key, COUNT(instances.id) AS instances,"
+            " COUNT(instances.set_aside) AS set_aside, TOTAL(instances.conflict) AS conflicts"
+            " FROM series JOIN studies ON studies.id = study_id"
+            " LEFT JOIN instances ON series_id = series.id"
+            " WHERE study_id = ? GROUP BY series.id ORDER BY series.id",
+            (study_id,),
+        ).fetchall()
+    return [
+        SeriesLine(
+            about=open_json(StudyKey.unwrap(row["wrapped_key"], device_key), row["about"]),
+            evidence=row["evidence"],
+            reopened=row["reopened"],
+            instances=row["instances"],
+            set_aside=row["set_aside"],
+            conflicts=int(row["conflicts"]),
+        )
+        for row in rows
+    ]
+
+
+def list_alerts(journal: Journal, limit: int, study_id: int | None = None) -> list[AlertLine]:
+    """Return the latest alerts, newest first; of one study, if `study_id` is given."""
+    with journal.reading() as read:
+        rows = read.execute(
+            "SELECT *, LENGTH(sealed) AS size FROM outbox WHERE study_id = ? OR ? IS NULL"
+            " ORDER BY sequence DESC LIMIT ?",
+            (study_id, study_id, limit),
+        ).fetchall()
+    return [
+        AlertLine(
+            row["sequence"],
+            row["study_id"],
+            row["urgency"],
+            row["created"],
+            row["published"],
+            row["size"],
+        )
+        for row in rows
+    ]
+
+
+def sealed_alert(journal: Journal, sequence: int) -> bytes | None:
+    """Return a sealed alert as it was or will be sent, or None when there is none."""
+    with journal.reading() as read:
+        row = read.execute("SELECT sealed FROM outbox WHERE sequence = ?", (sequence,)).fetchone()
+    return None if row is None else bytes(row["sealed"])
+
+
+def _study(row: sqlite3.Row, device_key: bytes) -> StudyLine:
+    key = StudyKey.unwrap(row["wrapped_key"], device_key)
+    return StudyLine(
+        id=row["id"],
+        pseudonym=row["pseudonym"],
+        state=row["state"],
+        first_byte=row["first_byte"],
+        last_byte=row["last_byte"],
+        series=row["series"],
+        instances=row["instances"],
+        told=None if row["summary"] is None else open_json(key, row["summary"]),
+        alerts=row["alerts"],
+        unpublished=row["unpublished"],
+    )

@@ -1,0 +1,196 @@
+"""Read a TOML table so that every mistake names the file, the key, the value and what is allowed.
+
+A `Table` hands out its values one by one, checked, and `close` then refuses whatever nobody asked
+for. Nothing here knows what a model package is.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class FieldError(ValueError):
+    """A value in a TOML file is missing, unknown or not allowed."""
+
+
+_REQUIRED = object()
+
+
+class Table:
+    """One TOML table with the names to blame.
+
+    Parameters
+    ----------
+    values : mapping
+        What the file holds here.
+    file : pathlib.Path
+        Named in every message.
+    where : str
+        The table as the file writes it, such as ``[input]`` or ``[[finding]] number 2``.
+    """
+
+    def __init__(self, values: Mapping[str, Any], file: Path, where: str) -> None:
+        self._values = values
+        self._file = file
+        self._where = where
+        self._asked: set[str] = set()
+
+    def refuse(self, key: str, allowed: str) -> FieldError:
+        """Return the error that says the value of `key` is not what is allowed."""
+        value = repr(self._values.get(key))
+        shown = value if len(value) <= 80 else value[:77] + "..."
+        return FieldError(f"{self._file}: {self._where} {key} = {shown} is not {allowed}.")
+
+    def has(self, key: str) -> bool:
+        """Whether the key is written at all."""
+        return key in self._values
+
+    def text(self, key: str, default: Any = _REQUIRED) -> str:
+        """Return a text that is not empty."""
+        value = self._take(key, default, "a text that is not empty")
+        if value is default:
+            return str(default)
+        if not isinstance(value, str) or not value.strip():
+            raise self.refuse(key, "a text that is not empty")
+        return value.strip()
+
+    def choice(self, key: str, allowed: Sequence[str]) -> str:
+        """Return one of the allowed words."""
+        words = "one of " + ", ".join(f'"{word}"' for word in allowed)
+        value = self._take(key, _REQUIRED, words)
+        if not isinstance(value, str) or value not in allowed:
+            raise self.refuse(key, words)
+        return value
+
+    def whole(self, key: str, low: int, high: int, default: Any = _REQUIRED) -> int:
+        """Return a whole number from `low` to `high`."""
+        allowed = f"a whole number from {low} to {high}"
+        value = self._take(key, default, allowed)
+        # bool is an int in Python, not in TOML.
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise self.refuse(key, allowed)
+        return value
+
+    def number(self, key: str, low: float, high: float) -> float:
+        """Return a finite number from `low` to `high`."""
+        allowed = f"a number from {low:g} to {high:g}"
+        value = self._take(key, _REQUIRED, allowed)
+        if not _is_number(value) or not low <= value <= high:
+            raise self.refuse(key, allowed)
+        return float(value)
+
+    def optional_number(self, key: str, low: float, high: float) -> float | None:
+        """Return a finite number from `low` to `high`, or None where the key is left out."""
+        if not self.has(key):
+            self._asked.add(key)
+            return None
+        return self.number(key, low, high)
+
+    def pair(self, key: str, low: float, high: float) -> tuple[float, float]:
+        """Return two finite numbers, each from `low` to `high`."""
+        allowed = f"two numbers from {low:g} to {high:g}, as in [a, b]"
+        value = self._take(key, _REQUIRED, allowed)
+        if not _is_pair(value) or not all(low <= item <= high for item in value):
+            raise self.refuse(key, allowed)
+        return float(value[0]), float(value[1])
+
+    def pairs(self, key: str, allowed: str) -> tuple[tuple[float, float], ...]:
+        """Return one or more pairs of finite numbers."""
+        value = self._take(key, _REQUIRED, allowed)
+        if not isinstance(value, list) or not value or not all(_is_pair(item) for item in value):
+            raise self.refuse(key, allowed)
+        return tuple((float(first), float(second)) for first, second in value)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return a list of texts; an absent key is an empty list."""
+        value = self._take(key, [], "a list of texts")
+        if not isinstance(value, list) or not all(isinstance(x, str) and x for x in value):
+            raise self.refuse(key, "a list of texts")
+        return tuple(value)
+
+    def table(self, key: str) -> Table:
+        """Return the table under `key`."""
+        value = self._take(key, _REQUIRED, "a table")
+        if not isinstance(value, dict):
+            raise self.refuse(key, "a table")
+        return Table(value, self._file, self._inner(key))
+
+    def tables(self, key: str, *, least: int = 1) -> tuple[Table, ...]:
+        """Return the tables of an array of tables, at least `least` of them."""
+        allowed = f"{least} or more tables written [[{self._name(key)}]]"
+        value = self._take(key, [], allowed)
+        if (
+            not isinstance(value, list)
+            or len(value) < least
+            or not all(isinstance(item, dict) for item in value)
+        ):
+            raise self.refuse(key, allowed)
+        heading = f"[[{self._name(key)}]]"
+        return tuple(
+            Table(item, self._file, f"{heading} number {number}")
+            for number, item in enumerate(value, start=1)
+        )
+
+    def close(self) -> None:
+        """Refuse every key that was never asked for."""
+        unknown = sorted(set(self._values) - self._asked)
+        if unknown:
+            known = ", ".join(sorted(self._asked))
+            raise FieldError(
+                f"{self._file}: {self._where} {unknown[0]} is not a known key. Known are: {known}."
+            )
+
+    def _take(self, key: str, default: Any, allowed: str) -> Any:
+        self._asked.add(key)
+        if key in self._values:
+            return self._values[key]
+        if default is _REQUIRED:
+            raise FieldError(f"{self._file}: {self._where} {key} is missing. It is {allowed}.")
+        return default
+
+    def _name(self, key: str) -> str:
+        outer = self._where.strip("[]")
+        return key if outer == "top level" else f"{outer}.{key}"
+
+    def _inner(self, key: str) -> str:
+        return f"[{self._name(key)}]" if "number" not in self._where else f"{self._where} {key}"
+
+
+def read_table(file: Path) -> Table:
+    """Read a whole TOML file.
+
+    Raises
+    ------
+    FieldError
+        If the file is absent, unreadable, not UTF-8 or not TOML (the message has the line).
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise FieldError(f"{file}: cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise FieldError(f"{file}: byte {error.start} is not UTF-8, as TOML must be.") from error
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise FieldError(f"{file}: not valid TOML: {error}.") from error
+    return Table(values, file, "top level")
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return math.isfinite(value)
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(_is_number(item) for item in value)

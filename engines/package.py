@@ -1,0 +1,441 @@
+"""A model package: a folder with `model.toml` and `model.onnx`, read and validated.
+
+`docs/models.md` explains the format key by key. Reading checks everything that can be known without
+running the model, the digest of `model.onnx` included; what only the model itself can tell (its
+tensors) is checked when an engine is loaded from it, see `engines.serving`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from engines.fields import FieldError, Table, read_table
+
+Urgency = Literal["critical", "urgent", "routine"]
+AggregateKind = Literal["noisy_or", "top_k_mean", "max"]
+
+MODEL_FILE = "model.onnx"
+PACKAGE_FILE = "model.toml"
+
+_MODEL_BYTES = 512 * 1024 * 1024
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_MODALITY = re.compile(r"[A-Z]{2,16}")  # a Code String, DICOM PS3.3 C.7.3.1.1.1
+_SCHEME = re.compile(r"SCT|RADLEX|DCM|99[A-Z0-9]{1,14}")  # DICOM PS3.16 section 8
+
+
+class PackageError(ValueError):
+    """A model package is not valid; the message names file, key, value and what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A coded concept (DICOM PS3.3 8.8).
+
+    Parameters
+    ----------
+    scheme : str
+        Coding scheme designator: ``SCT``, ``RADLEX``, ``DCM`` or a private ``99...``.
+    value : str
+        Code value.
+    meaning : str
+        Code meaning, for people.
+    """
+
+    scheme: str
+    value: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindingSpec:
+    """One statement the model can make about a study.
+
+    Parameters
+    ----------
+    code : Code
+        What is stated.
+    label : str
+        Short name for the screen.
+    output : int
+        Column of the logits tensor.
+    calibration : tuple of float
+        (a, b): a slice's probability is ``sigmoid(a * logit + b)``; a is above 0.
+    threshold : float
+        Study score from which the finding is stated.
+    abstain : tuple of float
+        (low, high): a study score inside is called uncertain. It holds the threshold.
+    urgency : str
+        ``critical``, ``urgent`` or ``routine``.
+    """
+
+    code: Code
+    label: str
+    output: int
+    calibration: tuple[float, float]
+    threshold: float
+    abstain: tuple[float, float]
+    urgency: Urgency
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """What the pixels must become: float32 (n, channels, height, width), values 0..1.
+
+    Channels are ordered window by window, and within a window from the lowest (most inferior)
+    neighbour to the highest; at an end of the series the last slice repeats itself. Windows are
+    linear and exact: ``clip((HU - (level - width / 2)) / width, 0, 1)``, as in DICOM PS3.3
+    C.11.2.1.3.2. The full slice is resized by area averaging, without a crop.
+
+    Parameters
+    ----------
+    tensor : str
+        Name of the model's input.
+    height, width : int
+        Pixels.
+    windows : tuple of (level, width)
+        In HU for CT, in stored units otherwise.
+    neighbours : int
+        Slices on each side; 1 means three slices.
+    """
+
+    tensor: str
+    height: int
+    width: int
+    windows: tuple[tuple[float, float], ...]
+    neighbours: int
+
+    @property
+    def channels(self) -> int:
+        """Windows times slices."""
+        return len(self.windows) * (2 * self.neighbours + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """DICOM attributes that select the package; the daemon does the matching.
+
+    Parameters
+    ----------
+    modality : str
+        Modality (0008,0060).
+    body_parts : tuple of str
+        Body Part Examined (0018,0015), upper case.
+    description : str or None
+        Regular expression for the free-text descriptions, upper and lower case alike; consulted
+        where Body Part Examined is empty.
+    min_age, max_age : float or None
+        Years, both included.
+    min_slice_thickness_mm, max_slice_thickness_mm : float or None
+        Slice Thickness (0018,0050), both included.
+    """
+
+    modality: str
+    body_parts: tuple[str, ...]
+    description: str | None
+    min_age: float | None
+    max_age: float | None
+    min_slice_thickness_mm: float | None
+    max_slice_thickness_mm: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """How the slices' probabilities become one score for the study.
+
+    Parameters
+    ----------
+    kind : str
+        ``noisy_or``, ``top_k_mean`` or ``max``.
+    k : int
+        Slices counted by ``top_k_mean``; 1 otherwise.
+    """
+
+    kind: AggregateKind
+    k: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A figure measured once, on patients the model had not seen.
+
+    Parameters
+    ----------
+    figure : str
+        What was measured, such as ``study AUC``.
+    value, low, high : float
+        The figure and its 95 % interval.
+    n : int
+        On how many.
+    on : str
+        Of what and of whom.
+    """
+
+    figure: str
+    value: float
+    low: float
+    high: float
+    n: int
+    on: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPackage:
+    """A validated package.
+
+    Parameters
+    ----------
+    name, version : str
+        As in ``head-ct-hemorrhage`` and ``0.1.0``.
+    digest : str
+        SHA-256 of ``model.onnx``, 64 hexadecimal digits; checked when the package was read.
+    path : pathlib.Path
+        The folder.
+    intended_use, limits, licence, training_data : str
+        For people; shown with every result.
+    measured : tuple of Measure
+        Performance with intervals.
+    input : InputSpec
+        What the model eats.
+    routes : tuple of Route
+        Any of them selects the package.
+    findings : tuple of FindingSpec
+        What it can state.
+    aggregate : Aggregate
+        From slices to the study.
+    parity_tolerance : float
+        Largest difference in probability from FP32 on the check set.
+    check_set : pathlib.Path or None
+        An npz with the input tensor and the expected ``logits``.
+    """
+
+    name: str
+    version: str
+    digest: str
+    path: Path
+    intended_use: str
+    limits: str
+    licence: str
+    training_data: str
+    measured: tuple[Measure, ...]
+    input: InputSpec
+    routes: tuple[Route, ...]
+    findings: tuple[FindingSpec, ...]
+    aggregate: Aggregate
+    parity_tolerance: float
+    check_set: Path | None
+
+    @property
+    def model(self) -> Path:
+        """The ONNX file."""
+        return self.path / MODEL_FILE
+
+
+def load_package(folder: Path) -> ModelPackage:
+    """Read and validate a model package.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Holds ``model.toml`` and ``model.onnx``.
+
+    Returns
+    -------
+    ModelPackage
+
+    Raises
+    ------
+    PackageError
+        If anything is missing, unknown, out of range, or ``model.onnx`` is not the file that
+        ``model.toml`` names by digest.
+    """
+    try:
+        return _read(folder)
+    except FieldError as error:
+        raise PackageError(str(error)) from error
+
+
+def digest_of(file: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _read(folder: Path) -> ModelPackage:
+    top = read_table(folder / PACKAGE_FILE)
+    model, checks = top.table("model"), top.table("checks")
+    check_set = _check_set(checks, folder)
+    package = ModelPackage(
+        name=_matching(model, "name", _NAME, "words of a-z and 0-9 joined by single hyphens"),
+        version=_matching(model, "version", _VERSION, "three numbers, as in 1.2.0"),
+        digest=_matching(model, "sha256", _DIGEST, "64 digits of 0-9 and a-f"),
+        path=folder,
+        intended_use=model.text("intended_use"),
+        limits=model.text("limits"),
+        licence=model.text("licence"),
+        training_data=model.text("training_data"),
+        measured=tuple(_measure(table) for table in model.tables("measured", least=0)),
+        input=_input(top.table("input")),
+        routes=tuple(_route(table) for table in top.tables("routes")),
+        findings=tuple(_finding(table) for table in top.tables("finding")),
+        aggregate=_aggregate(top.table("aggregate")),
+        parity_tolerance=checks.number("parity_tolerance", 0.0, 0.5),
+        check_set=check_set,
+    )
+    for table in (model, checks, top):
+        table.close()
+    _same_model(package, model)
+    return package
+
+
+def _same_model(package: ModelPackage, table: Table) -> None:
+    if not package.model.is_file():
+        raise PackageError(f"{package.model}: not found. A package is model.toml and model.onnx.")
+    size = package.model.stat().st_size
+    if size > _MODEL_BYTES:
+        raise PackageError(f"{package.model}: {size} bytes; at most {_MODEL_BYTES} are allowed.")
+    found = digest_of(package.model)
+    if found != package.digest:
+        allowed = f"the digest of {MODEL_FILE}, which is {found}: the model was replaced or damaged"
+        raise table.refuse("sha256", allowed)
+
+
+def _matching(table: Table, key: str, pattern: re.Pattern[str], allowed: str) -> str:
+    value = table.text(key)
+    if not pattern.fullmatch(value):
+        raise table.refuse(key, allowed)
+    return value
+
+
+def _measure(table: Table) -> Measure:
+    measure = Measure(
+        figure=table.text("figure"),
+        value=table.number("value", 0, 1),
+        low=table.number("low", 0, 1),
+        high=table.number("high", 0, 1),
+        n=table.whole("n", 1, 10**9),
+        on=table.text("on"),
+    )
+    if not measure.low <= measure.value <= measure.high:
+        raise table.refuse("value", f"between low {measure.low:g} and high {measure.high:g}")
+    table.close()
+    return measure
+
+
+def _input(table: Table) -> InputSpec:
+    table.choice("layout", ("NCHW",))
+    windows = table.pairs("windows", "one or more [level, width] with width above 0")
+    if any(width <= 0 for _, width in windows):
+        raise table.refuse("windows", "one or more [level, width] with width above 0")
+    spec = InputSpec(
+        tensor=table.text("tensor"),
+        height=table.whole("height", 8, 4096),
+        width=table.whole("width", 8, 4096),
+        windows=windows,
+        neighbours=table.whole("neighbours", 0, 16),
+    )
+    table.close()
+    return spec
+
+
+def _route(table: Table) -> Route:
+    body_parts = table.texts("body_parts")
+    if any(part != part.upper() for part in body_parts):
+        raise table.refuse("body_parts", "upper case, as DICOM writes Body Part Examined")
+    route = Route(
+        modality=_matching(table, "modality", _MODALITY, "a DICOM modality such as CT, MR or DX"),
+        body_parts=body_parts,
+        description=_pattern(table),
+        min_age=table.optional_number("min_age", 0, 150),
+        max_age=table.optional_number("max_age", 0, 150),
+        min_slice_thickness_mm=table.optional_number("min_slice_thickness_mm", 0, 1000),
+        max_slice_thickness_mm=table.optional_number("max_slice_thickness_mm", 0, 1000),
+    )
+    _in_order(table, "max_age", route.min_age, route.max_age)
+    _in_order(
+        table,
+        "max_slice_thickness_mm",
+        route.min_slice_thickness_mm,
+        route.max_slice_thickness_mm,
+    )
+    table.close()
+    return route
+
+
+def _pattern(table: Table) -> str | None:
+    if not table.has("description"):
+        return None
+    pattern = table.text("description")
+    try:
+        re.compile(pattern, re.IGNORECASE)
+    except re.error as error:
+        raise table.refuse("description", f"a regular expression ({error})") from error
+    return pattern
+
+
+def _in_order(table: Table, key: str, low: float | None, high: float | None) -> None:
+    if low is not None and high is not None and high < low:
+        raise table.refuse(key, f"at least its minimum {low:g}")
+
+
+def _finding(table: Table) -> FindingSpec:
+    coded = table.table("code")
+    code = Code(
+        scheme=_matching(coded, "scheme", _SCHEME, "SCT, RADLEX, DCM or 99 and a private name"),
+        value=coded.text("value"),
+        meaning=coded.text("meaning"),
+    )
+    coded.close()
+    finding = FindingSpec(
+        code=code,
+        label=table.text("label"),
+        output=table.whole("output", 0, 10_000),
+        calibration=table.pair("calibration", -1000, 1000),
+        threshold=table.number("threshold", 0, 1),
+        abstain=table.pair("abstain", 0, 1),
+        urgency=_urgency(table),
+    )
+    if finding.calibration[0] <= 0:
+        raise table.refuse("calibration", "[a, b] with a above 0: calibration never reorders")
+    low, high = finding.abstain
+    if not low <= finding.threshold <= high:
+        raise table.refuse("abstain", f"[low, high] around the threshold {finding.threshold:g}")
+    table.close()
+    return finding
+
+
+def _urgency(table: Table) -> Urgency:
+    word = table.choice("urgency", get_args(Urgency))
+    return next(item for item in _URGENCIES if item == word)
+
+
+def _aggregate(table: Table) -> Aggregate:
+    word = table.choice("kind", get_args(AggregateKind))
+    kind = next(item for item in _KINDS if item == word)
+    k = table.whole("k", 1, 1000, default=1)
+    if kind != "top_k_mean" and table.has("k"):
+        raise table.refuse("k", 'allowed here: only kind = "top_k_mean" has a k')
+    table.close()
+    return Aggregate(kind, k)
+
+
+def _check_set(table: Table, folder: Path) -> Path | None:
+    if not table.has("check_set"):
+        return None
+    name = table.text("check_set")
+    # A package never points outside its folder.
+    if Path(name).name != name or not (folder / name).is_file():
+        raise table.refuse("check_set", "the name of a file in the package's folder")
+    return folder / name
+
+
+_URGENCIES: tuple[Urgency, ...] = get_args(Urgency)
+_KINDS: tuple[AggregateKind, ...] = get_args(AggregateKind)

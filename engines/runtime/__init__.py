@@ -1,0 +1,1 @@
+"""One protocol, several engines. Each backend imports its heavy library when it is used."""

@@ -1,0 +1,1 @@
+"""What stands around an appliance: scanner simulator, central subscriber, bench, training, demo."""
