@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Le
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from annotated_types import Ge, Gt, Le
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -25,7 +25,11 @@ else:
 Port = Annotated[int, Field(ge=1, le=65535)]
 # A level of an MQTT topic: letters, digits, dot, underscore, hyphen.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
-AeTitle = Annotated[str, Field(pattern=r"^[ -\[\]-~]{1,16}$")]
+# Printable ASCII without backslash, and not of spaces alone (PS3.5 table 6.2-1).
+AeTitle = Annotated[str, Field(max_length=16, pattern=r"^ *[!-\[\]-~][ -\[\]-~]*$")]
+# TOML has no type for these: a text and a list are what it gives.
+File = Annotated[Path, Strict(False)]
+Titles = Annotated[tuple[AeTitle, ...], Strict(False)]
 
 
 class ConfigError(ValueError):
@@ -33,7 +37,8 @@ class ConfigError(ValueError):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    # Strict: "8883" is not taken for a number, nor true for 1.
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, strict=True)
 
 
 class Device(_Section):
@@ -50,11 +55,11 @@ class Device(_Section):
 class Storage(_Section):
     """Where studies and keys are kept."""
 
-    folder: Path = Field(
+    folder: File = Field(
         Path("/var/lib/scanside"),
         description="Encrypted studies and the journal. A relative path starts at this file.",
     )
-    keys: Path = Field(
+    keys: File = Field(
         Path("/etc/scanside/keys"), description="The device's keys (scanside keys init)."
     )
     reserve_mb: int = Field(
@@ -69,18 +74,21 @@ class Storage(_Section):
 class Dicom(_Section):
     """How scanners reach the appliance."""
 
-    ae_title: AeTitle = Field("SCANSIDE", description="Called AE title.")
+    ae_title: AeTitle = Field(
+        "SCANSIDE", description="Called AE title: 1 to 16 characters of ASCII."
+    )
     host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104
     port: Port = Field(11112, description="Port to listen on.")
-    peers: tuple[AeTitle, ...] = Field(
+    peers: Titles = Field(
         (),
         description="Calling AE titles that may send; an empty list lets every sender in.",
     )
     max_associations: int = Field(
         20, ge=1, le=200, description="Senders at the same time; more are turned away for now."
     )
+    # AES-GCM seals up to 2^31 - 1 bytes at once.
     max_instance_mb: int = Field(
-        512, ge=1, le=4096, description="Largest instance taken, in MB (10^6 bytes)."
+        512, ge=1, le=2000, description="Largest instance taken, in MB (10^6 bytes)."
     )
     inbound_mb: int = Field(
         1024,
@@ -96,7 +104,7 @@ class Dicom(_Section):
 class Analysis(_Section):
     """When a series is complete, and what looks at it."""
 
-    packages: Path | None = Field(
+    packages: File | None = Field(
         None, description="Folder of model packages; unset: those that ship with Scanside."
     )
     last_resort_s: float = Field(
@@ -122,11 +130,11 @@ class Broker(_Section):
     host: str = Field("localhost", min_length=1, description="Name or address of the broker.")
     port: Port = Field(8883, description="8883 with TLS, usually 1883 without.")
     tls: bool = Field(True, description="TLS 1.2 or later. Switch it off on loopback only.")
-    ca: Path | None = Field(None, description="Authority of the broker; unset: the system's.")
-    cert: Path | None = Field(None, description="This device's certificate, for mutual TLS.")
-    key: Path | None = Field(None, description="The key of that certificate.")
+    ca: File | None = Field(None, description="Authority of the broker; unset: the system's.")
+    cert: File | None = Field(None, description="This device's certificate, for mutual TLS.")
+    key: File | None = Field(None, description="The key of that certificate.")
     username: str | None = Field(None, description="User name, where the broker asks for one.")
-    password_file: Path | None = Field(None, description="A file that holds the password.")
+    password_file: File | None = Field(None, description="A file that holds the password.")
     keepalive_s: int = Field(30, ge=5, le=3600, description="MQTT keep alive.")
 
 
@@ -237,9 +245,22 @@ def _describe(path: Path, text: str, raw: dict[str, Any], item: ErrorDetails) ->
     value = raw.get(section)
     if key and isinstance(value, dict):
         value = value.get(key)
-    shown = "" if isinstance(value, dict) else f" = {value!r}"
+    shown = "" if isinstance(value, dict) or not key else f" = {_toml_value(value)}"
     what = item["msg"].removeprefix("Value error, ")
-    return f"{where}: {name}{shown}: {what[0].lower()}{what[1:]}.{_hint(section, key)}"
+    wrong = _NOT_OF_TYPE.get(item["type"], f": {what[0].lower()}{what[1:]}")
+    return f"{where}: {name}{shown}{wrong}.{_hint(section, key)}"
+
+
+_NOT_OF_TYPE = {
+    "int_type": " is not a whole number",
+    "float_type": " is not a number",
+    "bool_type": " is neither true nor false",
+    "string_type": " is not a text in quotes",
+    "path_type": " is not a path in quotes",
+    "tuple_type": " is not a list",
+    "model_type": " is not a section",
+    "string_pattern_mismatch": " is too long, empty, or has characters that are not allowed",
+}
 
 
 def _known_sections() -> list[str]:
@@ -260,9 +281,11 @@ def _hint(section: str, key: str) -> str:
     field = _fields(section).get(key)
     if field is None:
         return ""
-    least = next((bound.ge for bound in field.metadata if isinstance(bound, Ge)), None)
-    most = next((bound.le for bound in field.metadata if isinstance(bound, Le)), None)
-    allowed = f" Allowed: {least} to {most}." if least is not None and most is not None else ""
+    bounds = field.metadata
+    least = [f"{one.ge}" for one in bounds if isinstance(one, Ge)]
+    least += [f"more than {one.gt}" for one in bounds if isinstance(one, Gt)]
+    most = [f"{one.le}" for one in bounds if isinstance(one, Le)]
+    allowed = f" Allowed: {least[0]} to {most[0]}." if least and most else ""
     return f"\n  {field.description}{allowed}"
 
 
@@ -270,7 +293,7 @@ def _line_of(text: str, section: str, key: str) -> int:
     """Return the 1-based line of `key` in `section`, or of the section when the key is absent."""
     current, found = "", 1
     for number, line in enumerate(text.splitlines(), start=1):
-        if table := re.match(r"\s*\[\s*([\w.-]+)\s*\]", line):
+        if table := re.match(r"\s*\[\[?\s*([\w.-]+)\s*\]", line):
             current = table[1]
             if current == section:
                 found = number
@@ -315,6 +338,6 @@ def _toml_value(value: object) -> str:
         return str(value).lower()
     if isinstance(value, (int, float)):
         return str(value)
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return "[" + ", ".join(_toml_value(item) for item in value) + "]"
     return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib.metadata import version
 
@@ -104,16 +104,16 @@ class Daemon:
 
     @contextmanager
     def _rooms(self) -> Iterator[None]:
-        self._publisher.start()
-        self._coordinator.start()
-        try:
+        """Start every room, from the innermost; on the way out each is closed whatever happens."""
+        with ExitStack() as rooms:
+            rooms.callback(self._store.close)
+            self._publisher.start()
+            rooms.callback(self._publisher.stop)
+            self._coordinator.start()
+            rooms.callback(self._coordinator.stop)
             self._open_door()
+            rooms.callback(self._door.close)
             yield
-        finally:
-            self._door.close()
-            self._coordinator.stop()
-            self._publisher.stop()
-            self._store.close()
 
     def _open_door(self) -> None:
         where = f"{self._config.dicom.host}:{self._config.dicom.port}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.package import Aggregate
+from engines.manifest import Aggregate
 
 
 def calibrate(logit: NDArray[np.floating], a: float, b: float) -> NDArray[np.float64]:

@@ -127,7 +127,7 @@ class Table:
     def tables(self, key: str, *, least: int = 1) -> tuple[Table, ...]:
         """Return the tables of an array of tables, at least `least` of them."""
         allowed = f"{least} or more tables written [[{self._name(key)}]]"
-        value = self._take(key, [], allowed)
+        value = self._take(key, [] if least == 0 else _REQUIRED, allowed)
         if (
             not isinstance(value, list)
             or len(value) < least

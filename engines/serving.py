@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.package import PACKAGE_FILE, ModelPackage, PackageError
+from engines.manifest import PACKAGE_FILE, ModelPackage
+from engines.package import PackageError
 from engines.runtime import onnx_runtime
 from engines.runtime.protocol import LOGITS, Engine, TensorSpec
 

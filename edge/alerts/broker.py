@@ -45,7 +45,8 @@ class BrokerSettings:
     password_file : Path or None
         Its first line is the password.
     keepalive_s : int
-        Seconds; a broker that is silent for longer is gone.
+        Seconds; a broker that is silent for twice as long is gone. Short, for an alert may
+        be waiting behind a cable that somebody pulled.
     connect_timeout_s : float
         Seconds for each of TCP, TLS and the broker's answer.
     """
@@ -56,7 +57,7 @@ class BrokerSettings:
     tls: TlsSettings | None = None
     username: str | None = None
     password_file: Path | None = None
-    keepalive_s: int = 30
+    keepalive_s: int = 15
     connect_timeout_s: float = 10.0
 
 

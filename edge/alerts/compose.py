@@ -11,8 +11,10 @@ from edge.alerts.decision import SeriesFinding, SeriesResult, StudyDecision
 from edge.alerts.policy import Step
 from edge.alerts.timestamps import rfc3339
 
-# As in the schema: what is beyond is left out, what was analysed comes first.
-_SERIES, _FINDINGS, _REASONS, _TEXT = 64, 64, 32, 500
+# Within the schema, and so that the longest of each together stay below `message.MAX_BODY`. What
+# is beyond is left out: what is flagged comes first, then what was analysed.
+_SERIES, _FINDINGS, _MODELS, _REASONS = 64, 48, 16, 32
+_REASON_OF_STUDY, _REASON_OF_SERIES = 500, 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,11 @@ def compose(
 ) -> message.Alert:
     """Return the alert for one step of one study."""
     now = datetime.now(timezone.utc)
-    series = sorted(decision.series, key=lambda one: (not one.findings, not one.is_image))
+    series = sorted(decision.series, key=_rank)
+    findings = sorted(
+        ((one, finding) for one in series for finding in one.findings),
+        key=lambda pair: not pair[1].flagged,
+    )
     used = {one.package.name: one.package for one in series if one.package is not None}
     return message.Alert(
         id=names.alert_id,
@@ -76,7 +82,7 @@ def compose(
         supersedes=step.supersedes,
         urgency=step.urgency,
         outcome=decision.outcome,
-        reasons=tuple(reason[:_TEXT] for reason in decision.reasons[:_REASONS]),
+        reasons=tuple(reason[:_REASON_OF_STUDY] for reason in decision.reasons[:_REASONS]),
         patient=message.Patient(facts.pseudonym, facts.identity),
         study=message.StudyRef(
             facts.study_uid,
@@ -84,11 +90,11 @@ def compose(
             next((one.acquired for one in series if one.acquired), None),
         ),
         findings=tuple(
-            _finding(one, finding, facts.images) for one in series for finding in one.findings
-        )[:_FINDINGS],
+            _finding(one, finding, facts.images) for one, finding in findings[:_FINDINGS]
+        ),
         model=tuple(
             message.ModelRef(name, package.version, package.digest, *reversed(facts.engines[name]))
-            for name, package in used.items()
+            for name, package in list(used.items())[:_MODELS]
         ),
         quality=(),
         timing=message.Timing(
@@ -108,15 +114,24 @@ def identity_of(stored: Mapping[str, str]) -> message.Identity:
     return message.Identity(**{key: text[: longest.get(key, 64)] for key, text in stored.items()})
 
 
+def _rank(one: SeriesResult) -> tuple[bool, bool, bool]:
+    return not any(finding.flagged for finding in one.findings), not one.findings, not one.is_image
+
+
+def _code(text: str, longest: int) -> str:
+    """Return a code string (PS3.5 VR CS) with anything that is no ASCII letter as ``?``."""
+    return "".join(one if " " <= one <= "~" else "?" for one in text[:longest])
+
+
 def _series(one: SeriesResult) -> message.SeriesRef:
     return message.SeriesRef(
         series_uid=one.series_uid,
-        modality=one.modality[:16],
-        body_part=one.body_part[:64],
+        modality=_code(one.modality, 16),
+        body_part=_code(one.body_part, 32),
         instances=one.instances,
         analysed=bool(one.findings),
         completed_by=one.evidence,
-        reason=one.reason,
+        reason=None if one.reason is None else one.reason[:_REASON_OF_SERIES],
     )
 
 

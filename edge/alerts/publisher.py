@@ -159,7 +159,9 @@ class Publisher:
         self._bell = Bell()
         self._stopping = threading.Event()
         self._stop_timeout_s = 0.0
-        self._thread = threading.Thread(target=self._run, name="publisher")
+        # A daemon thread: what is not acknowledged is in the outbox, so that nothing is
+        # lost when the process ends without `stop`.
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         # From here on, the publisher's thread alone.
         self._in_flight: dict[int, _Sent] = {}  # by packet identifier
         self._set_aside: dict[int, _SetAside] = {}  # by sequence
@@ -272,7 +274,8 @@ class Publisher:
             if answer.failure is None:
                 self._outbox.mark_published(sent.sequence)
                 self._published += 1
-                self._reason = ""
+                if not self._set_aside:
+                    self._reason = ""
             else:
                 self._refuse(sent, answer.failure)
 

@@ -29,6 +29,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
+from functools import cache
 from typing import Any, cast
 
 from joserfc import jwe, jws
@@ -327,6 +328,7 @@ def _dump(envelope: object) -> bytes:
     return json.dumps(envelope, sort_keys=True, separators=(",", ":")).encode()
 
 
+@cache
 def _jws_registry() -> jws.JWSRegistry:
     known = {
         "aud": HeaderParameter("Audience", "list[str]", required=True),
@@ -340,6 +342,7 @@ def _jws_registry() -> jws.JWSRegistry:
     return registry
 
 
+@cache
 def _jwe_registry() -> jwe.JWERegistry:
     registry = jwe.JWERegistry(algorithms=_ALGORITHMS)
     registry.max_ciphertext_length = MAX_MESSAGE

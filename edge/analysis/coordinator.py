@@ -362,6 +362,7 @@ class Coordinator:
             else:
                 log.error("Model %s cannot serve: %s", engine.package, engine.failure)
                 self._give_up_on(engine.package)
+        log.info("The worker is ready")
         self._engines_ready.set()
 
     def _give_up_on(self, package: str) -> None:

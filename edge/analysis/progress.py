@@ -78,9 +78,11 @@ class SeriesInProgress:
 
     def facts(self, now: float) -> SeriesFacts:
         """Return what bears on completeness; `now` is of the monotonic clock."""
-        stacked = bool(self.positions) and self.images > 1
+        # One slice with a position is a stack too: of a sender with an association an image, it
+        # is the first of many.
+        stacked = bool(self.positions)
         return SeriesFacts(
-            received=len(self.instances),
+            received=len(self.instances) - self.conflicts,
             announced=self._announced(),
             stacked=stacked,
             gap_mm=self._gap_mm() if stacked and not self.open_senders else math.inf,
@@ -96,7 +98,14 @@ class SeriesInProgress:
 
     def _announced(self) -> int | None:
         whole = self.announced.get(None)
-        return whole if whole is not None else (sum(self.announced.values()) or None)
+        if whole is not None:
+            return whole
+        # The sum grows with every acquisition that begins. Where each slice is one, or where the
+        # sum was wrong before, it says nothing.
+        counts = self.announced.values()
+        if self.reopened or (self.positions and max(counts, default=0) <= 1):
+            return None
+        return sum(counts) or None
 
     def score(self, scores: tuple[SliceScore, ...], inference_ms: float) -> None:
         """Take in what the model said of some slices."""

@@ -2,7 +2,7 @@
 
 The native decoders are loaded when the first frame that needs them comes, in the worker and never
 in the daemon. Before one is called, the size that the codestream itself claims is compared with
-what the header says: a decoder would allocate whatever the codestream claims.
+what the header says.
 
 ========================= ===================== ============
 transfer syntaxes         decoder               licence
@@ -11,16 +11,14 @@ JPEG (all processes)      GDCM                  BSD-3-Clause
 JPEG-LS                   CharLS via pyjpegls   MIT (CharLS: BSD-3-Clause)
 JPEG 2000, HTJ2K          OpenJPEG via          MIT (OpenJPEG: BSD-2-Clause)
                           pylibjpeg-openjpeg
-RLE                       pylibjpeg-rle         MIT
+RLE                       `edge.imaging.rle`    ours
 ========================= ===================== ============
 
-Sources: DICOM PS3.5 A.4 and 8.2 (encapsulated syntaxes), ITU-T T.81 B.2.2 (JPEG frame header),
-T.87 C.2.2 (JPEG-LS), T.800 A.5.1 (JPEG 2000 SIZ).
+Source: DICOM PS3.5 A.4 and 8.2 (encapsulated syntaxes).
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
@@ -30,7 +28,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.imaging import rle
 from edge.imaging.bounds import Reason, UnreadableInstance
+from edge.imaging.codestream import BASELINE, LOSSLESS, Claim, jpeg_2000_claim, jpeg_claim
 from edge.imaging.description import PixelDescription
 
 Samples = NDArray[Any]
@@ -48,10 +48,11 @@ _NAMES = {
     "1.2.840.10008.1.2.4.112": "JPEG XL",
     "1.2.840.10008.1.2.8.1": "deflated image frames",
 }
+_JPEG_COLOURS = frozenset({"MONOCHROME2", "RGB", "YBR_FULL", "YBR_FULL_422"})
 _VIDEO = "1.2.840.10008.1.2.4.10"
 
-# What the decoders raise on bytes they do not understand. Each is a C or Rust library behind a
-# thin binding that lets whatever happened through.
+# What the decoders raise on bytes they do not understand. Each is a C or C++ library behind a thin
+# binding that lets whatever happened through.
 _DECODER_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError)
 
 
@@ -95,8 +96,12 @@ def decode_frame(source: bytes, syntax: str, described: PixelDescription) -> Sam
 
 
 def _jpeg(source: bytes, described: PixelDescription) -> Samples:
+    claim = jpeg_claim(source)
+    _agree(claim, described)
+    interpretation = "MONOCHROME2" if described.samples == 1 else described.photometric
+    if interpretation not in _JPEG_COLOURS:
+        raise UnreadableInstance(Reason.UNSUPPORTED, "JPEG colour that is neither RGB nor YBR_FULL")
     gdcm = _gdcm()
-    precision = _claimed_by_jpeg(source, described)
     fragment = gdcm.Fragment()
     fragment.SetByteStringValue(source)
     fragments = gdcm.SequenceOfFragments.New()
@@ -107,17 +112,23 @@ def _jpeg(source: bytes, described: PixelDescription) -> Samples:
     image.SetNumberOfDimensions(2)
     image.SetDimensions((described.columns, described.rows, 1))
     image.SetDataElement(element)
-    interpretation = gdcm.PhotometricInterpretation.GetPIType(described.photometric)
-    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(interpretation))
+    image.SetPhotometricInterpretation(
+        gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.GetPIType(interpretation))
+    )
     if described.samples > 1:
         image.SetPlanarConfiguration(0)
     # GDCM has libjpeg built for 8, 12 and 16 bits and picks one by bits allocated, so the
     # codestream's precision decides, not the header's container.
-    built_for = 8 if precision <= 8 else 12 if precision <= 12 else 16
-    image.SetTransferSyntax(gdcm.TransferSyntax(_jpeg_process(gdcm, source)))
-    image.SetPixelFormat(
-        gdcm.PixelFormat(described.samples, built_for, precision, precision - 1, 0)
-    )
+    bits = claim.precision
+    built_for = 8 if bits <= 8 else 12 if bits <= 12 else 16
+    # The process is the codestream's too: some senders name another in the file meta.
+    processes = {
+        BASELINE: gdcm.TransferSyntax.JPEGBaselineProcess1,
+        LOSSLESS: gdcm.TransferSyntax.JPEGLosslessProcess14,
+    }
+    process = processes.get(claim.process, gdcm.TransferSyntax.JPEGExtendedProcess2_4)
+    image.SetTransferSyntax(gdcm.TransferSyntax(process))
+    image.SetPixelFormat(gdcm.PixelFormat(described.samples, built_for, bits, bits - 1, 0))
     text = image.GetBuffer()
     if text is None:
         raise UnreadableInstance(Reason.UNDECODABLE, "a JPEG frame is damaged or cut short")
@@ -127,7 +138,8 @@ def _jpeg(source: bytes, described: PixelDescription) -> Samples:
 
 def _jpeg_ls(source: bytes, described: PixelDescription) -> Samples:
     decode_pixel_data = _native("jpeg_ls").decode_pixel_data
-    precision = _claimed_by_jpeg(source, described)
+    claim = jpeg_claim(source)
+    _agree(claim, described)
     try:
         buffer, info = decode_pixel_data(source)
     except RuntimeError:
@@ -136,13 +148,13 @@ def _jpeg_ls(source: bytes, described: PixelDescription) -> Samples:
         if end < 0:
             raise
         buffer, info = decode_pixel_data(source[:end] + source[end + 1 :])
-    size = 1 if precision <= 8 else 2
+    size = 1 if claim.precision <= 8 else 2
     by_plane = described.samples > 1 and info["interleave_mode"] == 0
     return _shaped(bytes(buffer), size, described, by_plane=by_plane)
 
 
 def _jpeg_2000(source: bytes, described: PixelDescription) -> Samples:
-    _claimed_by_jpeg_2000(source, described)
+    _agree(jpeg_2000_claim(source), described)
     boxed = not source.startswith(b"\xff\x4f\xff\x51")
     frame: Samples = _native("openjpeg").decode(source, j2k_format=2 if boxed else 0)
     return frame.reshape(described.rows, described.columns, described.samples)
@@ -151,9 +163,12 @@ def _jpeg_2000(source: bytes, described: PixelDescription) -> Samples:
 def _rle(source: bytes, described: PixelDescription) -> Samples:
     if described.allocated % 8:
         raise UnreadableInstance(Reason.UNSUPPORTED, "RLE of pixels that are not whole bytes")
-    pixels = described.rows * described.columns
-    buffer = _native("rle.rle").decode_frame(source, pixels, described.allocated, "<")
-    return _shaped(bytes(buffer), described.allocated // 8, described, by_plane=True)
+    pixels, size = described.rows * described.columns, described.allocated // 8
+    planes = rle.decode(source, segments=described.samples * size, length=pixels)
+    # Segments hold the most significant byte of a sample first.
+    ordered = planes.reshape(described.samples, size, pixels)[:, ::-1]
+    buffer = np.ascontiguousarray(np.moveaxis(ordered, 1, -1)).tobytes()
+    return _shaped(buffer, size, described, by_plane=True)
 
 
 _DECODERS: dict[str, Callable[[bytes, PixelDescription], Samples]] = {
@@ -186,60 +201,17 @@ def _shaped(
     return flat.reshape(described.rows, described.columns, described.samples)
 
 
-def _sof(source: bytes) -> tuple[int, int]:
-    """Return the marker and the position of the JPEG or JPEG-LS frame header (T.81 B.1.1)."""
-    position = 2
-    while source[position : position + 1] == b"\xff" and position + 4 <= len(source):
-        marker = source[position + 1]
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
-        # SOF0 to SOF15 less DHT, JPG and DAC; SOF55 is JPEG-LS.
-        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            return marker, position
-        position += 2 + int.from_bytes(source[position + 2 : position + 4], "big")
-    raise UnreadableInstance(Reason.UNDECODABLE, "a JPEG frame without its frame header")
-
-
-def _claimed_by_jpeg(source: bytes, described: PixelDescription) -> int:
-    """Check a JPEG or JPEG-LS frame header against the data set; return its precision."""
-    _, position = _sof(source)
-    head = source[position + 4 : position + 10]
-    if len(head) < 6:
-        raise UnreadableInstance(Reason.UNDECODABLE, "a JPEG frame header is cut short")
-    precision, rows, columns, components = struct.unpack(">BHHB", head)
-    _agree(rows, columns, components, described)
-    if not 2 <= precision <= 16:
-        raise UnreadableInstance(Reason.UNDECODABLE, "a JPEG frame of impossible precision")
-    return int(precision)
-
-
-def _claimed_by_jpeg_2000(source: bytes, described: PixelDescription) -> None:
-    start = source.find(b"\xff\x4f\xff\x51", 0, 4096)
-    head = source[start + 8 : start + 42] if start >= 0 else b""
-    if len(head) < 34:
-        raise UnreadableInstance(Reason.UNDECODABLE, "a JPEG 2000 frame without its size")
-    right, bottom, left, top, *_, components = struct.unpack(">8LH", head)
-    _agree(bottom - top, right - left, components, described)
-
-
-def _agree(rows: int, columns: int, components: int, described: PixelDescription) -> None:
+def _agree(claim: Claim, described: PixelDescription) -> None:
     said = (described.rows, described.columns, described.samples)
-    if (rows, columns, components) != said:
+    if (claim.rows, claim.columns, claim.components) != said:
         raise UnreadableInstance(
             Reason.MALFORMED, "a compressed frame and the header disagree on its size"
         )
-
-
-def _jpeg_process(gdcm: ModuleType, source: bytes) -> int:
-    """Return GDCM's transfer syntax for what the frame header says it is, not the file meta."""
-    syntax = gdcm.TransferSyntax
-    marker, _ = _sof(source)
-    if marker == 0xC3:
-        process: int = syntax.JPEGLosslessProcess14
-    else:
-        process = syntax.JPEGBaselineProcess1 if marker == 0xC0 else syntax.JPEGExtendedProcess2_4
-    return process
+    # Twelve bits under a header that says sixteen are met in service; fewer than eight are damage.
+    if claim.process and claim.precision < min(described.stored, 8):
+        raise UnreadableInstance(
+            Reason.MALFORMED, "a compressed frame and the header disagree on its precision"
+        )
 
 
 @cache

@@ -69,8 +69,11 @@ def _check(described: PixelDescription) -> None:
 
 
 def _native(attributes: Attributes, described: PixelDescription) -> Iterator[Stored]:
-    data = attributes.walk.data
-    start = described.span.start
+    data, start = attributes.walk.data, described.span.start
+    if attributes.walk.big and described.allocated == 8 and described.span.vr == b"OW":
+        # Bytes travel in pairs that are swapped like 16-bit words (PS3.5 8.1.1).
+        words = data[start : start + (described.span.stop - start) // 2 * 2]
+        data, start = np.frombuffer(words, dtype=np.uint16).byteswap().tobytes(), 0
     for index in range(described.frames):
         first = index * described.frame_bits
         begin, end = start + first // 8, start + -(-(first + described.frame_bits) // 8)
@@ -88,9 +91,6 @@ def _native_frame(raw: bytes, skip_bits: int, big: bool, described: PixelDescrip
         bits = np.unpackbits(np.frombuffer(raw, dtype=np.uint8), bitorder="little")
         return bits[skip_bits : skip_bits + shape[0] * shape[1]].reshape(shape).astype(np.int32)
     flat: Stored = np.frombuffer(raw, dtype=f"{order}u{described.allocated // 8}")
-    if big and described.allocated == 8 and described.span.vr == b"OW" and len(flat) % 2 == 0:
-        # Bytes travel in pairs that are swapped like 16-bit words (PS3.5 8.1.1).
-        flat = flat.reshape(-1, 2)[:, ::-1].reshape(-1)
     if described.halved_colour:
         # Y1 Y2 Cb Cr for each two pixels: the luminance is there to be taken.
         if described.columns % 2:

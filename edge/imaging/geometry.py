@@ -17,7 +17,7 @@ SAME_PLACE_MM = 0.01
 
 JITTER_MM = 0.05
 JITTER_SHARE = 0.01
-"""Table positions are rounded, and differ by as much as 0.05 mm or 1 % of a step."""
+"""Table positions are rounded: each is off by as much as 0.05 mm, and a step by 1 %."""
 
 _BLOCK = 3
 _PARALLEL = math.cos(math.radians(1.0))
@@ -178,7 +178,7 @@ def describe_stack(
 
 
 def _tolerance(step: float) -> float:
-    return max(JITTER_MM, JITTER_SHARE * step)
+    return max(2 * JITTER_MM, JITTER_SHARE * step)  # both ends of a step are off
 
 
 def _largest_gap(steps: Sequence[float]) -> float:

@@ -32,7 +32,8 @@ def arrival_of(
     aside = set_aside(header)
     position = (
         slice_position(header.position, header.orientation)
-        if header.position is not None and header.orientation is not None
+        # Many frames are a stack of their own, which comes whole.
+        if header.position is not None and header.orientation is not None and header.frames == 1
         else None
     )
     return Arrival(

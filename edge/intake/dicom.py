@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from socketserver import BaseServer
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -158,9 +159,10 @@ class DicomDoor:
         """Stop listening and abort what is still being sent: the senders will send it again."""
         if self._thread is None:
             return
-        self._server.shutdown()
+        # pynetdicom's own shutdown wants a server that its AE started.
+        BaseServer.shutdown(self._server)
         self._thread.join()
-        for association in self._ae.active_associations:
+        for association in self._server.active_associations:
             association.abort()
             association.join(timeout=5)
         self._server.server_close()

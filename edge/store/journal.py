@@ -132,40 +132,12 @@ class Journal:
                 f"{path}: there is no journal yet. It is made when `scanside run` first starts."
             )
         self._lock = threading.RLock()  # guards the connection: one transaction at a time
-        mode = "ro" if read_only else "rwc"
         try:
-            self._connection = sqlite3.connect(
-                f"{path.resolve().as_uri()}?mode={mode}",
-                uri=True,
-                timeout=_BUSY_TIMEOUT_S,
-                isolation_level=None,
-                check_same_thread=False,
-            )
-            self._connection.row_factory = sqlite3.Row
-            if not read_only:
-                path.chmod(0o600)
-                self._prepare()
+            self._connection = _open(path, read_only=read_only)
         except sqlite3.DatabaseError as error:
             raise JournalError(
                 f"{path}: {error}. Restore the file from a backup, or move it away to start anew."
             ) from error
-
-    def _prepare(self) -> None:
-        run = self._connection.execute
-        run("PRAGMA journal_mode = WAL")
-        run("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
-        run("PRAGMA foreign_keys = ON")
-        run("PRAGMA secure_delete = ON")  # a destroyed key must not linger in free pages
-        (version,) = run("PRAGMA user_version").fetchone()
-        if version > len(MIGRATIONS):
-            raise JournalError(
-                f"The journal has schema {version}; this Scanside knows {len(MIGRATIONS)}. "
-                "Install the version that wrote it, or a later one."
-            )
-        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-            self._connection.executescript(
-                f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;"
-            )
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -174,10 +146,11 @@ class Journal:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:  # a full disk may have ended it already
+                    self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -189,3 +162,51 @@ class Journal:
         """Close the database; the write-ahead log is folded in."""
         with self._lock:
             self._connection.close()
+
+
+def _open(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    mode = "ro" if read_only else "rwc"
+    connection = sqlite3.connect(
+        f"{path.resolve().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=_BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        connection.row_factory = sqlite3.Row
+        if not read_only:
+            path.chmod(0o600)
+            _prepare(connection)
+        elif _version(connection) < len(MIGRATIONS):
+            raise JournalError(
+                f"{path}: made by an earlier Scanside. Start `scanside run` once: it brings the "
+                "journal up to date."
+            )
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    run = connection.execute
+    run("PRAGMA journal_mode = WAL")
+    run("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
+    run("PRAGMA foreign_keys = ON")
+    run("PRAGMA secure_delete = ON")  # a destroyed key must not linger in free pages
+    version = _version(connection)
+    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;"
+        )
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        raise JournalError(
+            f"The journal has schema {version}; this Scanside knows {len(MIGRATIONS)}. "
+            "Install the version that wrote it, or a later one."
+        )
+    return version

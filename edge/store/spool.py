@@ -19,7 +19,7 @@ _OPEN_SEGMENTS = 64
 
 
 class OutOfSpace(OSError):
-    """The disk has less free than the reserve; nothing was written."""
+    """The disk takes no more, or has less free than the reserve; nothing was kept."""
 
 
 @dataclass(frozen=True, slots=True)

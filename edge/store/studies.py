@@ -13,8 +13,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from edge.store.claim import Claim
 from edge.store.journal import Journal, StudyState
-from edge.store.spool import Record, Spool
+from edge.store.spool import OutOfSpace, Record, Spool
 from edge.store.study_key import OVERHEAD_BYTES, StudyKey
 
 _KNOWN_SERIES = 256
@@ -145,11 +146,23 @@ class Store:
         32 bytes; wraps the study keys.
     reserve_bytes : int
         Free disk that images never use.
+
+    Raises
+    ------
+    FolderTaken
+        If another process has this folder.
+    JournalError
+        If the journal cannot be used.
     """
 
     def __init__(self, folder: Path, *, device_key: bytes, reserve_bytes: int) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.journal = Journal(folder / "journal.db")
+        self._claim = Claim(folder)
+        try:
+            self.journal = Journal(folder / "journal.db")
+        except BaseException:
+            self._claim.close()
+            raise
         self._spool = Spool(folder / "spool", reserve_bytes=reserve_bytes)
         self._device_key = device_key
         self._lock = threading.Lock()  # guards the spool's offsets and the series known here
@@ -179,12 +192,21 @@ class Store:
         OutOfSpace
             If the disk has no room; nothing was kept.
         """
+        if not self.room_for(len(data)):
+            raise OutOfSpace("Less free disk than [storage] reserve_mb.")
+        try:
+            return self._keep(arrival, data)
+        except sqlite3.OperationalError as error:
+            raise OutOfSpace(f"The journal cannot be written: {error}.") from error
+
+    def _keep(self, arrival: Arrival, data: bytes) -> Receipt:
         digest = hashlib.sha256(data).digest()
         with self._lock:
             series = self._series(arrival)
         place = record_place(series.token, digest)
         sealed = series.key.seal(data, place)  # outside the lock: senders encrypt side by side
         with self._lock:
+            series = self._series(arrival)  # others may have been known since, and this forgotten
             path = self._spool.segment(series.study_token, series.token)
             with self.journal.reading() as read:
                 twins = read.execute(
@@ -231,7 +253,6 @@ class Store:
                     "UPDATE series SET about = ?, seen_image = 1 WHERE id = ?",
                     (seal_json(series.key, arrival.about), series.id),
                 )
-                series.seen_image = True
             write.execute(
                 "UPDATE series SET segment_end = ?, reopened = reopened + (evidence IS NOT NULL),"
                 " evidence = NULL WHERE id = ?",
@@ -247,6 +268,7 @@ class Store:
                     series.study_id,
                 ),
             )
+        series.seen_image |= arrival.set_aside is None
         return row
 
     def _series(self, arrival: Arrival) -> _Series:
@@ -334,10 +356,14 @@ class Store:
             return _study(read, row, self._device_key, self._spool)
 
     def unfinished(self) -> tuple[int, ...]:
-        """Return the ids of studies that were receiving or closed, oldest first."""
+        """Return the ids of studies that were receiving or closed, oldest first.
+
+        One without any image is left out: the power went before its first was on the disk.
+        """
         with self.journal.reading() as read:
             rows = read.execute(
-                "SELECT id FROM studies WHERE state IN (?, ?) ORDER BY id",
+                "SELECT id FROM studies WHERE state IN (?, ?) AND EXISTS (SELECT 1 FROM series"
+                " JOIN instances ON series_id = series.id WHERE study_id = studies.id) ORDER BY id",
                 (StudyState.RECEIVING.value, StudyState.CLOSED.value),
             ).fetchall()
         return tuple(row["id"] for row in rows)
@@ -356,6 +382,7 @@ class Store:
         with self._lock:
             self._spool.close()
             self.journal.close()
+            self._claim.close()
 
 
 def seal_json(key: StudyKey, value: dict[str, Any]) -> bytes:

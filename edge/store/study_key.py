@@ -16,6 +16,7 @@ KEY_BYTES = 32
 NONCE_BYTES = 12
 TAG_BYTES = 16
 OVERHEAD_BYTES = NONCE_BYTES + TAG_BYTES
+_DAMAGED = "Stored bytes are damaged or were exchanged."
 
 
 class SealBroken(ValueError):
@@ -77,7 +78,9 @@ class StudyKey:
         SealBroken
             If the bytes or their place were changed.
         """
+        if len(sealed) < OVERHEAD_BYTES:
+            raise SealBroken(_DAMAGED)
         try:
             return self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], place)
         except InvalidTag as error:
-            raise SealBroken("Stored bytes are damaged or were exchanged.") from error
+            raise SealBroken(_DAMAGED) from error

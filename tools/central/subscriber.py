@@ -157,7 +157,7 @@ class Subscriber:
 
     def start(self) -> None:
         """Run in a thread of its own, until `stop`."""
-        self._thread = threading.Thread(target=self._run_in_thread, name="central")
+        self._thread = threading.Thread(target=self._run_in_thread, name="central", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -250,10 +250,12 @@ class Subscriber:
         taken = [one for one in map(self._take, batch) if one is not None]
         self._store.commit()
         self.counts.accepted += len(taken)
-        for message in batch:
-            connection.acknowledge(message)
+        # Before the acknowledgement, for a connection that ends there raises; afterwards
+        # the alerts would come again and be taken for repeats.
         for received in taken:
             self._on_alert(received)
+        for message in batch:
+            connection.acknowledge(message)
 
     def _take(self, message: Message) -> Received | None:
         """Open one message and hand it to the store; None when it is no new alert."""

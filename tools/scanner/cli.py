@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from pydicom.dataset import FileDataset
@@ -28,6 +29,7 @@ from rich.text import Text
 
 from tools.scanner import brain_mri, chest_xray, head_ct
 from tools.scanner.gather import TRUTH, GatherError, Instance, from_memory, gather
+from tools.scanner.head_bleed import BleedKind
 from tools.scanner.peer import Peer, PeerError, SendError, check_ae_title, is_stored
 from tools.scanner.send import CALLING_AE_TITLE, Manner, SendReport, echo, send
 from tools.scanner.series import write_series
@@ -80,6 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     phantom = commands.add_parser("phantom", help="draw a series with known contents")
     phantom.add_argument("kind", choices=sorted(_PHANTOMS))
     phantom.add_argument("--lesion", action="store_true", help="with something to find")
+    phantom.add_argument(
+        "--bleed", choices=get_args(BleedKind), help="head-ct with --lesion; default the first"
+    )
     phantom.add_argument("--slices", type=_count, metavar="N", help="CT and MRI; default 40, 28")
     phantom.add_argument("--seed", type=int, default=0, metavar="N", help="which person")
     _add_destination(phantom)
@@ -140,6 +145,8 @@ def _echo(arguments: argparse.Namespace) -> int:
 def _phantom(arguments: argparse.Namespace) -> int:
     if arguments.seed < 0:
         raise ValueError("--seed must be 0 or more.")
+    if arguments.bleed and not (arguments.lesion and arguments.kind == "head-ct"):
+        raise ValueError("--bleed goes with head-ct and --lesion.")
     name = f"phantom-{arguments.kind}" + ("-lesion" if arguments.lesion else "")
     series, truth = _PHANTOMS[arguments.kind](arguments)
     return _deliver(series, arguments, Path(name), truth)
@@ -151,7 +158,10 @@ def _from_slices(arguments: argparse.Namespace) -> int:
 
 
 def _head_ct(arguments: argparse.Namespace) -> tuple[list[FileDataset], dict[str, object]]:
-    drawn = head_ct.draw_head_ct(arguments.lesion, arguments.slices or 40, arguments.seed)
+    kind: BleedKind = arguments.bleed or get_args(BleedKind)[0]
+    drawn = head_ct.draw_head_ct(
+        arguments.lesion, arguments.slices or 40, arguments.seed, bleed=kind
+    )
     return head_ct.as_series(drawn, arguments.seed), drawn.truth
 
 

@@ -40,12 +40,17 @@ def square(size: int, width_mm: float) -> tuple[Plane, Plane]:
 
 def inside(distance: Plane, edge_mm: float | Plane = 1.2) -> Plane:
     """Return how much of each pixel is inside: 1 within, 0 without, a ramp of `edge_mm`."""
-    return np.clip(0.5 - distance / edge_mm, 0.0, 1.0)
+    return np.asarray(np.clip(0.5 - distance / edge_mm, 0.0, 1.0))
 
 
 def band(distance: Plane, half_width_mm: float, edge_mm: float = 1.2) -> Plane:
     """Return how much of each pixel is within `half_width_mm` of a surface."""
     return inside(np.abs(distance) - half_width_mm, edge_mm)
+
+
+def rise(value: Plane, start: float, end: float) -> Plane:
+    """0 up to `start`, 1 from `end`, straight between."""
+    return np.asarray(np.clip((value - start) / (end - start), 0.0, 1.0))
 
 
 def paint(image: Plane, value: float | Plane, cover: Plane) -> None:

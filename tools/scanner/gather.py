@@ -6,6 +6,7 @@ DICOM PS3.10 7.1 (File Meta Information), PS3.5 annex A (transfer syntaxes).
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ImplicitVRLittleEndian, generate_uid
 
 MAX_CONTEXTS = 128
-"""Presentation contexts that one association can carry: odd numbers from 1 to 255 (PS3.8 9.3.2.2)."""
+"""Presentation contexts one association can carry: odd IDs from 1 to 255 (PS3.8 9.3.2.2)."""
 
 TRUTH = "truth.json"
 """What a phantom series says about itself lies in its folder under this name."""
@@ -167,12 +168,11 @@ class NewUids:
         self._given: dict[str, UID] = {}
 
     def apply(self, dataset: Dataset) -> Dataset:
-        """Return a shallow copy of the data set with new UIDs."""
-        renamed = dataset.copy()
+        """Return a copy of the data set with new UIDs."""
+        renamed = copy.deepcopy(dataset)
         for keyword in self._KEYWORDS:
             if old := renamed.get(keyword):
                 setattr(renamed, keyword, self._given.setdefault(str(old), generate_uid()))
-        renamed.file_meta = dataset.file_meta.copy()
         renamed.file_meta.MediaStorageSOPInstanceUID = renamed.SOPInstanceUID
         return renamed
 

@@ -23,6 +23,7 @@ from tools.scanner.drawing import (
     join,
     level_distance,
     paint,
+    rise,
     tube,
 )
 from tools.scanner.head_skull import PIXEL_MM, SIZE, Palette, Skull
@@ -118,8 +119,8 @@ class Brain:
         coarse = self._coarse.at(z_mm, SIZE)
         sulcus = self._sulci(at, z_mm)
         cerebellar = self._cerebellum(at)
-        reach = 15.0 + 4.0 * coarse + 5.0 * _rise(at.z, 70, 95)
-        open_mm = self._atrophy * (1.0 + 0.5 * _rise(at.z, 60, 100)) * (1.15 - depth / reach)
+        reach = 15.0 + 4.0 * coarse + 5.0 * rise(at.z, 70, 95)
+        open_mm = self._atrophy * (1.0 + 0.5 * rise(at.z, 60, 100)) * (1.15 - depth / reach)
         open_mm = np.where(depth < reach, open_mm, -1.0)
         folded = np.clip(open_mm, -1, 2)
         surface = 0.3 + 0.7 * self._atrophy + 0.5 * coarse
@@ -236,8 +237,3 @@ class Brain:
         sinus = np.maximum(sinus + 0.35 * np.abs(at.x), 12 - at.z)
         top = np.maximum(sinus, -at.y - 10 * np.sign(at.z - 88))
         paint(layer, tissue.vessel, inside(top, 1.6))
-
-
-def _rise(value: Plane, start: float, end: float) -> Plane:
-    """0 at `start`, 1 at `end`, straight between."""
-    return np.clip((value - start) / (end - start), 0.0, 1.0)

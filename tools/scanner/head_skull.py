@@ -66,7 +66,7 @@ class Skull:
         self._scale = rng.uniform(0.96, 1.02)
         self._turn = np.deg2rad(rng.uniform(-3.0, 3.0))
         self._lean = np.deg2rad(rng.uniform(-2.0, 2.0))
-        self._shift = rng.uniform(-4.0, 4.0, size=2) + (0.0, 5.0)
+        self._shift = np.array([0.0, 5.0]) + rng.uniform(-4.0, 4.0, size=2)
         # Left-right asymmetry: harmonics of the outline's angle, all small.
         self._waves = [(k, rng.uniform(0.002, 0.008), rng.uniform(0, 6.28)) for k in (2, 3, 5)]
         self._thick = rng.uniform(5.0, 6.8)
@@ -144,7 +144,7 @@ class Skull:
         dy, dx = np.gradient(height, PIXEL_MM)
         steep = np.minimum(dx * dx + dy * dy, 4.0)
         magnum = np.maximum(np.sqrt(at.x**2 + (at.y - 30) ** 2) - 15.0, at.z + 14)
-        return np.minimum((height - at.z) / np.sqrt(1.0 + steep), magnum)
+        return np.asarray(np.minimum((height - at.z) / np.sqrt(1.0 + steep), magnum))
 
     def draw(self, z_mm: float, thickness_mm: float, tissue: Palette) -> tuple[Plane, Place]:
         """Return the plane with everything but the brain, and where its pixels are."""
@@ -194,7 +194,7 @@ class Skull:
         # Fat lies between the muscles, more of it in the cheeks.
         lean = 1.0 + 1.4 * _step(-50 - at.y, 20)
         fleshy = inside(join(temple, bulk), 2.0) * (0.7 + 0.3 * inside(lean - planes, 1.6))
-        paint(image, tissue.muscle, inside(np.maximum(temple, outer * -1.0)))
+        paint(image, tissue.muscle, inside(np.maximum(temple, -outer)))
         paint(image, tissue.muscle, fleshy)
         for x in (1.0, 18.0, 36.0):  # the nuchal muscles part along sheets
             sheet = np.abs(side.x - x - 0.25 * (at.y - 50)) - 0.7

@@ -124,19 +124,28 @@ class Manner:
 
 
 @dataclass(slots=True)
-class _Clock:
-    """Notes when bytes left; the network thread writes, the sending thread reads after it."""
+class _Line:
+    """The connection, and when bytes left on it.
+
+    The network thread writes; the sending thread reads after the answer, when nothing moves.
+    """
 
     last_byte_ns: int = 0
-    connected: bool = False
+    tcp: socket.socket | None = None
 
     def on_open(self, event: Any) -> None:
-        self.connected = True
+        tcp: socket.socket = event.assoc.dul.socket.socket
         # Without this a short last segment waits for the receiver's delayed acknowledgement.
-        event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.tcp = tcp
 
     def on_data(self, _: Any) -> None:
         self.last_byte_ns = time.monotonic_ns()
+
+    def close(self) -> None:
+        """Close the line: pynetdicom leaves it open where the receiver hung up first."""
+        if self.tcp is not None:
+            self.tcp.close()
 
     def handlers(self) -> list[Any]:
         return [(evt.EVT_CONN_OPEN, self.on_open), (evt.EVT_DATA_SENT, self.on_data)]
@@ -196,8 +205,8 @@ def echo(to: Peer, *, calling: str = CALLING_AE_TITLE) -> float:
     UnreachableError, RefusedError
         If it is not, or answers something other than Success.
     """
-    clock = _Clock()
-    with _associate(to, [(VERIFICATION, None)], Manner(calling=calling), clock) as association:
+    line = _Line()
+    with _associate(to, [(VERIFICATION, None)], Manner(calling=calling), line) as association:
         before = time.monotonic_ns()
         status = association.send_c_echo()
         elapsed = (time.monotonic_ns() - before) / 1e6
@@ -240,11 +249,11 @@ class _Sending:
         for run in runs:
             # dict.fromkeys: each context once, in the order of first use.
             contexts = list(dict.fromkeys(self.instances[i].context for i in run))
-            clock = _Clock()
-            with _associate(self.to, contexts, self.manner, clock) as association:
+            line = _Line()
+            with _associate(self.to, contexts, self.manner, line) as association:
                 for index in run:
                     self._wait_for_turn(index)
-                    self._note(self._store(association, index, clock))
+                    self._note(self._store(association, index, line))
         elapsed = (time.monotonic_ns() - self.began_ns) / 1e9
         return SendReport(self.to, tuple(self.done), elapsed)
 
@@ -259,7 +268,7 @@ class _Sending:
         if self.on_sent is not None:
             self.on_sent(sent.index, sent.started_ns, sent.last_byte_ns, sent.status)
 
-    def _store(self, association: Association, index: int, clock: _Clock) -> Sent:
+    def _store(self, association: Association, index: int, line: _Line) -> Sent:
         if self.stop.is_set():
             return _not_sent(index, "not sent: stopped")
         if not association.is_established:
@@ -269,7 +278,7 @@ class _Sending:
         if self.manner.new_uids:
             dataset = self.uids.apply(dataset)
         started = time.monotonic_ns()
-        clock.last_byte_ns = started
+        line.last_byte_ns = started
         try:
             status = association.send_c_store(dataset, msg_id=index % 65535 + 1)
         except ValueError:
@@ -282,9 +291,9 @@ class _Sending:
         answered = time.monotonic_ns()
         if "Status" not in status:
             reason = "no answer: the receiver ended the association or took too long"
-            return Sent(index, started, clock.last_byte_ns, answered, None, reason)
+            return Sent(index, started, line.last_byte_ns, answered, None, reason)
         code = int(status.Status)
-        return Sent(index, started, clock.last_byte_ns, answered, code, explain_status(code))
+        return Sent(index, started, line.last_byte_ns, answered, code, explain_status(code))
 
 
 def _not_sent(index: int, reason: str) -> Sent:
@@ -294,7 +303,7 @@ def _not_sent(index: int, reason: str) -> Sent:
 
 @contextmanager
 def _associate(
-    to: Peer, contexts: Iterable[tuple[str, str | None]], manner: Manner, clock: _Clock
+    to: Peer, contexts: Iterable[tuple[str, str | None]], manner: Manner, line: _Line
 ) -> Iterator[Association]:
     """An association that is released at the end, and aborted if the end is an exception."""
     ae = AE(ae_title=manner.calling)
@@ -309,22 +318,23 @@ def _associate(
             contexts=[build_context(sop_class, syntax) for sop_class, syntax in contexts],
             ae_title=to.ae_title,
             max_pdu=manner.max_pdu,
-            evt_handlers=clock.handlers(),
+            evt_handlers=line.handlers(),
         )
     except socket.gaierror as error:
         raise UnreachableError(f"{to} cannot be reached: {_UNKNOWN_HOST}") from error
-    if not association.is_established:
-        raise _why_not(to, manner.calling, association, clock)
-    if manner.max_pdu:
-        _limit_pdu(association, manner.max_pdu)
     try:
+        if not association.is_established:
+            raise _why_not(to, manner.calling, association, line)
+        if manner.max_pdu:
+            _limit_pdu(association, manner.max_pdu)
         yield association
-    except BaseException:
-        # Also Ctrl-C: the receiver should learn at once that no more will come.
-        association.abort()
-        raise
-    if association.is_established:
-        association.release()
+        if association.is_established:
+            association.release()
+    finally:
+        if association.is_established:
+            # Also at Ctrl-C: the receiver should learn at once that no more will come.
+            association.abort()
+        line.close()
 
 
 def _limit_pdu(association: Association, size: int) -> None:
@@ -336,12 +346,12 @@ def _limit_pdu(association: Association, size: int) -> None:
 
 
 def _why_not(
-    to: Peer, calling: str, association: Association, clock: _Clock
+    to: Peer, calling: str, association: Association, line: _Line
 ) -> UnreachableError | RefusedError:
     if association.is_rejected:
         answer = association.acceptor.primitive
         return RefusedError(explain_rejection(to, calling, answer.result_source, answer.diagnostic))
-    if not clock.connected:
+    if line.tcp is None:
         return UnreachableError(f"{to} cannot be reached: {_tcp_error(to)}")
     if association.rejected_contexts:
         return RefusedError(
@@ -361,7 +371,7 @@ def _tcp_error(to: Peer) -> str:
         return _UNKNOWN_HOST
     except ConnectionRefusedError:
         return "nothing listens on that port; start the receiver, or check the port."
-    except (TimeoutError, socket.timeout):
+    except TimeoutError:
         return "no answer; check the address, the network and the firewall."
     except OSError as error:
         return f"{error.strerror or error}; check the address and the network."

@@ -122,7 +122,7 @@ def ct_series(
     numbers = list(instance_numbers or range(1, len(hu) + 1))
     series = []
     for index, number in enumerate(numbers):
-        ds = _instance(CTImageStorage, "CT", subject, exam, uids, number)
+        ds = _instance(CTImageStorage, "CT", subject, exam, uids=uids, number=number)
         ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
         _place(ds, uids, grid, index, stored.shape[1:])
         _in_time(ds, exam.when + timedelta(milliseconds=500 * index))
@@ -151,7 +151,7 @@ def mr_series(
     uids = _SeriesUids()
     series = []
     for index, plane in enumerate(signal):
-        ds = _instance(MRImageStorage, "MR", subject, exam, uids, index + 1)
+        ds = _instance(MRImageStorage, "MR", subject, exam, uids=uids, number=index + 1)
         ds.ImageType = ["ORIGINAL", "PRIMARY", "M", "IR"]
         _place(ds, uids, grid, index, plane.shape)
         _in_time(ds, exam.when + timedelta(seconds=4 * index))
@@ -184,7 +184,14 @@ def dx_image(
     spacing_mm : float
         Imager Pixel Spacing.
     """
-    ds = _instance(DigitalXRayImageStorageForPresentation, "DX", subject, exam, _SeriesUids(), 1)
+    ds = _instance(
+        DigitalXRayImageStorageForPresentation,
+        "DX",
+        subject,
+        exam,
+        uids=_SeriesUids(),
+        number=1,
+    )
     _in_time(ds, exam.when)
     ds.PresentationIntentType = "FOR PRESENTATION"
     ds.ImageType = ["DERIVED", "PRIMARY", ""]
@@ -231,14 +238,14 @@ class _SeriesUids:
 
 
 def _instance(
-    sop_class: UID, modality: str, subject: Subject, exam: Exam, uids: _SeriesUids, number: int
+    sop_class: UID, modality: str, subject: Subject, exam: Exam, *, uids: _SeriesUids, number: int
 ) -> FileDataset:
     """Patient, study, series, equipment and SOP common modules."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = sop_class
     meta.MediaStorageSOPInstanceUID = generate_uid()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    ds = FileDataset("", {}, preamble=b"\0" * 128, file_meta=meta, is_implicit_VR=False)
     ds.SpecificCharacterSet = "ISO_IR 192"
     ds.SOPClassUID, ds.SOPInstanceUID = sop_class, meta.MediaStorageSOPInstanceUID
     ds.PatientName, ds.PatientID = subject.name, subject.patient_id

@@ -142,7 +142,7 @@ def rebuild_hu(brain: NDArray[np.uint8], bone: NDArray[np.uint8]) -> NDArray[np.
     high = np.maximum(coarse, fine)
     low = np.minimum(coarse, fine)
     hu = fine + above * (high - fine) + below * (low - fine)
-    return np.rint(hu).astype(np.int16)
+    return np.asarray(np.rint(hu), dtype=np.int16)
 
 
 def _to_hu(grey: NDArray[np.float32], window: tuple[float, float]) -> NDArray[np.float32]:

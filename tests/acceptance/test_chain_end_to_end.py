@@ -1,0 +1,144 @@
+"""The whole appliance as a process: a scanner sends, central reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tools.scanner import Manner, chest_xray_series, head_ct_series, send
+from tools.site import LocalSite
+from tools.watch import Followed, Watch
+
+ALERT_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def watch() -> Watch:
+    return Watch()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, watch: Watch) -> Iterator[LocalSite]:
+    folder = tmp_path_factory.mktemp("site")
+    with LocalSite(
+        folder, on_alert=watch.on_alert, settings={"analysis": {"last_resort_s": 2}}
+    ) as running:
+        yield running
+
+
+def send_and_wait(
+    site: LocalSite, watch: Watch, series: list[object], manner: Manner | None = None
+) -> Followed:
+    study = watch.follow("study", series[0].StudyInstanceUID, len(series))  # type: ignore[attr-defined]
+    report = send(series, site.appliance.peer, manner=manner)  # type: ignore[arg-type]
+    assert report.ok, report.failures
+    assert watch.wait_for_final(study, ALERT_S), site.appliance.tail()
+    return study
+
+
+def test_a_head_ct_is_analysed_and_its_alert_is_opened_at_central(
+    site: LocalSite, watch: Watch
+) -> None:
+    study = send_and_wait(site, watch, head_ct_series(lesion=True, slices=16, seed=1))
+    alert = study.alert
+    assert alert is not None
+    assert alert.status == "final"
+    (series,) = alert.study.series
+    assert series.analysed
+    assert series.instances == 16
+    assert [finding.code.value for finding in alert.findings] == ["1386000"]
+    assert alert.model[0].name == "head-ct-hemorrhage"
+    assert alert.patient.identity is None
+    assert "not a diagnosis" in alert.notice
+
+
+def test_a_study_no_model_is_for_is_told_of_as_not_analysed(site: LocalSite, watch: Watch) -> None:
+    study = send_and_wait(site, watch, chest_xray_series(lesion=True, seed=1))
+    assert study.alert is not None
+    assert study.alert.outcome == "not_analysed"
+    assert study.alert.urgency == "routine"
+    assert study.alert.reasons == ("no model for this kind of study",)
+
+
+def test_a_scanner_with_an_association_for_every_image_gives_one_final_alert(
+    site: LocalSite, watch: Watch
+) -> None:
+    series = head_ct_series(lesion=False, slices=20, seed=2)
+    for image in series:
+        del image.ImagesInAcquisition  # nothing but silence says that it is complete
+    study = send_and_wait(site, watch, series, Manner(one_association_per_image=True))
+    assert study.alert is not None
+    assert study.alert.supersedes is None
+    assert study.alert.study.series[0].instances == 20
+    assert study.alert.study.series[0].completed_by == "quiet"
+    assert any("silence" in reason for reason in study.alert.reasons)
+
+
+def test_the_same_study_sent_again_says_nothing_new(site: LocalSite, watch: Watch) -> None:
+    series = head_ct_series(lesion=False, slices=18, seed=3)
+    first = send_and_wait(site, watch, series)
+    before = site.appliance.run_cli("alerts", "list", "--json").stdout
+    assert send(series, site.appliance.peer).ok
+    other = send_and_wait(site, watch, head_ct_series(lesion=False, slices=18, seed=4))
+    assert first.alert is not None
+    assert other.alert is not None
+    assert other.alert.sequence == first.alert.sequence + 1
+    assert before.count('"sequence"') == first.alert.sequence
+
+
+def test_images_that_come_late_are_analysed_and_the_new_alert_replaces_the_old(
+    site: LocalSite, watch: Watch
+) -> None:
+    series = head_ct_series(lesion=False, slices=20, seed=5)
+    for image in series:
+        del image.ImagesInAcquisition
+    first = send_and_wait(site, watch, series[:12]).alert
+    assert first is not None
+    late = chest_xray_series(lesion=False, seed=5)
+    for image in late:  # another series of the same study
+        image.StudyInstanceUID = series[0].StudyInstanceUID
+    second = send_and_wait(site, watch, late).alert
+    assert second is not None
+    assert second.supersedes == first.id
+    assert [one.analysed for one in second.study.series] == [True, False]
+
+
+def test_nothing_of_the_patient_is_in_clear_outside_the_seal(
+    site: LocalSite, watch: Watch, tmp_path: Path
+) -> None:
+    series = head_ct_series(lesion=True, slices=17, seed=6)
+    name = str(series[0].PatientName).split("^", maxsplit=1)[0].encode()
+    patient_id = series[0].PatientID.encode()
+    pixels = series[3].PixelData[100_000:100_064]
+    send_and_wait(site, watch, series)
+    places = [site.appliance.folder / "studies", site.broker.folder]
+    kept = [file for place in places for file in place.rglob("*") if file.is_file()]
+    assert len(kept) > 3
+    for file in [*kept, site.appliance.log]:
+        content = file.read_bytes()
+        assert name not in content, file.name
+        assert patient_id not in content, file.name
+        assert pixels not in content, file.name
+        assert patient_id.decode() not in str(file)
+
+
+def test_the_command_line_shows_what_came_in_and_what_went_out(
+    site: LocalSite, watch: Watch
+) -> None:
+    study = send_and_wait(site, watch, head_ct_series(lesion=False, slices=17, seed=7))
+    assert study.alert is not None
+    sequence = str(study.alert.sequence)
+    assert "head-ct-hemorrhage" in site.appliance.run_cli("alerts", "show", sequence).stdout
+    assert "decided" in site.appliance.run_cli("studies", "list").stdout
+    shown = site.appliance.run_cli("studies", "show", "1").stdout
+    assert "HEAD" in shown
+    assert "not a diagnosis" in shown
+    missing = site.appliance.run_cli("studies", "show", "4711")
+    assert missing.returncode == 1
+    assert missing.stderr.strip() == (
+        "scanside: There is no study 4711. See: scanside studies list"
+    )
+    checked = site.appliance.run_cli("check")
+    assert checked.returncode == 0, checked.stdout

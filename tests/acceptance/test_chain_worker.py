@@ -1,0 +1,105 @@
+"""The worker dies or hangs; intake and delivery do not notice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tools.scanner import chest_xray_series, head_ct_series, send
+from tools.site import Appliance, LocalSite
+from tools.watch import Watch
+
+ALERT_S = 60.0
+READY = "The worker is ready"
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+@pytest.fixture
+def site(tmp_path: Path, watch: Watch) -> Iterator[LocalSite]:
+    with LocalSite(
+        tmp_path, on_alert=watch.on_alert, settings={"analysis": {"slice_timeout_s": 5}}
+    ) as running:
+        yield running
+
+
+def worker_of(appliance: Appliance) -> int:
+    """Return the process id of the daemon's one child."""
+    tasks = Path(f"/proc/{appliance.pid}/task").iterdir()
+    (child,) = (pid for task in tasks for pid in (task / "children").read_text().split())
+    return int(child)
+
+
+def wait_for_worker(appliance: Appliance, times: int) -> int:
+    """Wait until the daemon has said `times` times that a worker is ready."""
+    pause = threading.Event()
+    for _ in range(600):
+        if appliance.log.read_text().count(READY) >= times:
+            return worker_of(appliance)
+        pause.wait(0.05)
+    raise AssertionError(appliance.tail())
+
+
+def test_a_study_that_ends_the_worker_twice_is_quarantined_and_the_next_is_analysed(
+    site: LocalSite, watch: Watch
+) -> None:
+    appliance = site.appliance
+    series = head_ct_series(lesion=False, slices=20, seed=1)
+    study = watch.follow("poison", series[0].StudyInstanceUID, 20)
+    os.kill(wait_for_worker(appliance, 1), signal.SIGSTOP)  # it will be at this study's first slice
+    assert send(series[:10], appliance.peer).ok
+    os.kill(worker_of(appliance), signal.SIGKILL)
+    os.kill(wait_for_worker(appliance, 2), signal.SIGSTOP)
+    assert send(series[10:], appliance.peer).ok  # intake does not notice
+    os.kill(worker_of(appliance), signal.SIGKILL)
+
+    assert watch.wait_for_final(study, ALERT_S), appliance.tail()
+    assert study.alert is not None
+    assert study.alert.outcome == "not_analysed"
+    assert "quarantined" in study.alert.reasons[0]
+
+    wait_for_worker(appliance, 3)
+    healthy = head_ct_series(lesion=False, slices=20, seed=2)
+    following = watch.follow("healthy", healthy[0].StudyInstanceUID, 20)
+    assert send(healthy, appliance.peer).ok
+    assert watch.wait_for_final(following, ALERT_S), appliance.tail()
+    assert following.alert is not None
+    assert following.alert.study.series[0].analysed
+
+
+def test_a_worker_that_hangs_is_replaced_and_the_study_is_analysed(
+    site: LocalSite, watch: Watch
+) -> None:
+    appliance = site.appliance
+    os.kill(wait_for_worker(appliance, 1), signal.SIGSTOP)
+    series = head_ct_series(lesion=False, slices=20, seed=3)
+    study = watch.follow("slow", series[0].StudyInstanceUID, 20)
+    assert send(series, appliance.peer).ok
+    other = chest_xray_series(lesion=False, seed=3)
+    beside = watch.follow("beside", other[0].StudyInstanceUID, 1)
+    assert send(other, appliance.peer).ok
+    assert watch.wait_for_final(beside, 4.0), "a study that needs no worker does not wait for it"
+    assert watch.wait_for_final(study, ALERT_S), appliance.tail()
+    assert study.alert is not None
+    assert study.alert.study.series[0].analysed
+    assert "hangs" in appliance.log.read_text()
+
+
+def test_alerts_made_while_the_broker_is_away_arrive_when_it_is_back(
+    site: LocalSite, watch: Watch
+) -> None:
+    site.broker.stop()
+    series = head_ct_series(lesion=False, slices=20, seed=4)
+    study = watch.follow("offline", series[0].StudyInstanceUID, 20)
+    assert send(series, site.appliance.peer).ok
+    assert not watch.wait_for_final(study, 1.5)
+    site.broker.start()
+    assert watch.wait_for_final(study, ALERT_S), site.appliance.tail()

@@ -1,0 +1,1 @@
+"""Being here puts this folder on the path of imports, so that tests can say `import builders`."""

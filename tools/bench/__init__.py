@@ -1,0 +1,1 @@
+"""``scanside-bench``: figures, each beside a peer's from the same run."""

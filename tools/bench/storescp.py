@@ -1,0 +1,85 @@
+"""DCMTK's storescp as a peer: it writes each instance to a file, without encryption or sync."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tools.broker import HOST, free_port
+from tools.site import SiteError
+
+_START_S = 10.0
+
+
+def installed() -> bool:
+    """Return whether DCMTK's storescp and storescu are on the PATH."""
+    return all(shutil.which(name) for name in ("storescp", "storescu"))
+
+
+@contextmanager
+def storescp(folder: Path, settings: Mapping[str, str]) -> Iterator[int]:
+    """Run storescp on a free port and yield the port.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it writes.
+    settings : mapping
+        Environment variables for it.
+    """
+    port = free_port()
+    process = subprocess.Popen(
+        ["storescp", "--output-directory", str(folder), str(port)],
+        env={**os.environ, **settings},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _wait_for(port)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def storescu_s(files: Path, title: str, port: int) -> float:
+    """Send every file of a folder with DCMTK's storescu; return how long it took, in seconds.
+
+    Raises
+    ------
+    SiteError
+        If it fails.
+    """
+    began = time.monotonic()
+    done = subprocess.run(
+        ["storescu", "-aec", title, HOST, str(port), "+sd", str(files)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise SiteError(f"storescu failed: {done.stderr.splitlines()[-1:]}")
+    return time.monotonic() - began
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + _START_S
+    while not _answers(port):
+        if time.monotonic() > deadline:
+            raise SiteError("storescp did not start.")
+
+
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection((HOST, port), timeout=0.1):
+            return True
+    except OSError:
+        time.sleep(0.02)  # a refusal comes at once; this is the pause between two tries
+        return False

@@ -1,0 +1,1 @@
+"""The whole chain on this machine, to look at: ``./tools/demo.sh``."""

@@ -1,0 +1,110 @@
+"""The demo's live table, and its report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from edge.alerts.message import NOTICE
+from edge.listing import URGENCY_STYLE
+from tools.watch import Followed
+
+_SHOWN = 14
+
+_OUTCOMES = {
+    "flagged": "FLAGGED",
+    "not_flagged": "not flagged",
+    "uncertain": "uncertain",
+    "not_analysed": "NOT ANALYSED",
+}
+
+
+def board(studies: Sequence[Followed]) -> RenderableType:
+    """Return the table of the latest studies."""
+    table = Table(expand=True)
+    for title in (
+        "study",
+        "slices",
+        "finding",
+        "urgency",
+        "alert",
+        "last byte\nto alert",
+        "central",
+    ):
+        table.add_column(title)
+    for study in studies[-_SHOWN:]:
+        table.add_row(*_row(study))
+    return Group(table, Text(NOTICE, "dim"))
+
+
+def _row(study: Followed) -> tuple[RenderableType, ...]:
+    slices = f"{study.sent}/{study.slices}"
+    alert = study.alert
+    if alert is None:
+        waiting = "receiving" if study.sent < study.slices else "analysing"
+        return study.name, slices, Text(waiting, "dim"), "", "", "", ""
+    finding = study.finding
+    said = _OUTCOMES[alert.outcome]
+    if finding is not None:
+        said = f"{finding.label} {finding.probability:.2f}\n{said}"
+    elif alert.reasons:
+        said = f"{said}\n{alert.reasons[0]}"
+    lead = study.provisional_lead_ms
+    status = alert.status
+    if lead is not None and lead > 0:
+        status = f"{status}\nprovisional {lead / 1000:.1f} s\nbefore the last byte"
+    latency = study.last_byte_to_central_ms
+    return (
+        study.name,
+        slices,
+        Text(said, "bold" if alert.outcome != "not_flagged" else ""),
+        Text(f" {alert.urgency.upper()} ", URGENCY_STYLE[alert.urgency]),
+        status,
+        "" if latency is None else f"{latency:.0f} ms",
+        Text("decrypted\nsignature valid", "green"),
+    )
+
+
+def report(studies: Sequence[Followed]) -> dict[str, Any]:
+    """Return the demo's figures, JSON-ready.
+
+    ``provisional_ms`` is how long before the last byte the provisional alert was at central;
+    ``last_byte_to_published_ms`` ends when central has the alert, so it includes the broker;
+    ``inference_ms`` is all of the engine's time. Central keeps no alert whose signature is not
+    valid, so ``signature_ok`` is false only where no alert came.
+    """
+    rows = [_figures(study) for study in studies]
+    return {
+        "studies": rows,
+        "totals": {
+            "studies": len(rows),
+            "slices": sum(row["slices"] for row in rows),
+            "received_at_central": sum(row["received_at_central"] for row in rows),
+            "flagged": sum(row["outcome"] == "flagged" for row in rows),
+        },
+    }
+
+
+def _figures(study: Followed) -> dict[str, Any]:
+    alert, finding = study.alert, study.finding
+    return {
+        "study": study.name,
+        "slices": study.sent,
+        "outcome": None if alert is None else alert.outcome,
+        "finding": None if finding is None else finding.label,
+        "probability": None if finding is None else finding.probability,
+        "urgency": None if alert is None else alert.urgency,
+        "provisional_ms": _rounded(study.provisional_lead_ms),
+        "last_byte_to_published_ms": _rounded(study.last_byte_to_central_ms),
+        "inference_ms": None if alert is None else alert.timing.inference_ms,
+        "received_at_central": study.final is not None,
+        "signature_ok": alert is not None,
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
