@@ -146,7 +146,7 @@ class Daemon:
                 engines_told = True
             if not self._coordinator.running:
                 raise DaemonError("The analysis stopped by itself; its log line is above.")
-            stalled = time.monotonic() - self._coordinator.condition.alive_at > _STALLED_S
+            stalled = time.monotonic() - self._coordinator.alive_at > _STALLED_S
             if interval is not None and not stalled and time.monotonic() >= next_sign:
                 notify(ALIVE)
                 next_sign = time.monotonic() + interval

@@ -27,7 +27,7 @@ from edge.alerts.connection import Connection, Session, Will
 from edge.alerts.sealing import CONTENT_TYPE
 from edge.alerts.timestamps import rfc3339
 from edge.alerts.topics import alert_topic, state_topic
-from edge.store.outbox import OutboxEntry
+from edge.store.outbox import OutboxEntry, OutboxError
 
 __all__ = [
     "BrokerSettings",
@@ -46,10 +46,6 @@ _BACKOFF_S = (0.25, 60.0)  # first, longest
 _STEADY_S = 10.0  # a connection that held so long was a good one
 
 log = logging.getLogger("scanside.alerts")
-
-
-class OutboxError(Exception):
-    """The outbox cannot be read or written now. The publisher tries again later."""
 
 
 class Outbox(Protocol):

@@ -11,16 +11,17 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edge.alerts.decision import decide
-from edge.alerts.policy import Told, next_alert
+from edge.alerts.decision import StudyDecision, decide
+from edge.alerts.policy import Step, Told, next_alert
 from edge.analysis.completeness import Evidence, judge
 from edge.analysis.herald import Herald
-from edge.analysis.messages import Close, Load, Loaded, Look, Looked, Reply
+from edge.analysis.messages import Close, Loaded, Look, Looked, Reply
+from edge.analysis.models import Models
 from edge.analysis.progress import SeriesInProgress, StudyInProgress
-from edge.analysis.routing import SeriesAbout, choose
+from edge.analysis.routing import SeriesAbout
 from edge.analysis.worker_link import Replied, WorkerGone, WorkerLink
 from edge.config import Analysis
 from edge.intake.events import InstanceKept, SenderGone
@@ -32,9 +33,7 @@ log = logging.getLogger("scanside.analysis")
 
 _TICK_S = 0.25
 _DEATHS_A_STUDY = 2
-_DEATHS_AT_LOADING = 3
 
-ENGINE_FAILED = "the model's engine could not be loaded on this device"
 QUARANTINED = "analysis failed twice on this study; it is quarantined"
 
 
@@ -44,28 +43,6 @@ class _Stop:
 
 
 Event = InstanceKept | SenderGone | Replied | WorkerGone | _Stop
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """How the analysis is, for the watchdog and `scanside check`.
-
-    Parameters
-    ----------
-    alive_at : float
-        When the thread last came round, monotonic seconds.
-    studies : int
-        Not yet decided.
-    waiting : int
-        Requests the worker has not answered.
-    engines : tuple of str
-        Packages whose engine is ready.
-    """
-
-    alive_at: float
-    studies: int
-    waiting: int
-    engines: tuple[str, ...]
 
 
 class Coordinator:
@@ -92,16 +69,13 @@ class Coordinator:
     ) -> None:
         self._settings = settings
         self._store = store
-        self._packages = tuple(packages)
+        self._models = Models(packages, settings.threads)
         self._herald = herald
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._link = WorkerLink(self._events.put)
         self._studies: dict[int, StudyInProgress] = {}
-        self._failures: dict[str, str] = {}
-        self._loading_deaths = 0
-        self._engines_ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="coordinator")
-        self.condition = Condition(time.monotonic(), 0, 0, ())
+        self.alive_at = time.monotonic()  # when the thread last came round
 
     @property
     def tell(self) -> Callable[[InstanceKept | SenderGone], None]:
@@ -120,7 +94,7 @@ class Coordinator:
     @property
     def engines_ready(self) -> bool:
         """Whether every engine is loaded or has failed."""
-        return self._engines_ready.is_set()
+        return self._models.ready
 
     @property
     def running(self) -> bool:
@@ -169,12 +143,7 @@ class Coordinator:
         if self._link.hangs(self._settings.slice_timeout_s):
             log.warning("The worker hangs; it is stopped")
             self._link.kill()
-        self.condition = Condition(
-            time.monotonic(),
-            len(self._studies),
-            self._link.waiting,
-            tuple(one.name for one in self._packages if one.name not in self._failures),
-        )
+        self.alive_at = time.monotonic()
 
     # Instances
 
@@ -261,9 +230,8 @@ class Coordinator:
         return study
 
     def _route(self, series: SeriesInProgress) -> None:
-        series.package = choose(series.about, self._packages)
-        if series.package is not None:
-            series.failure = self._failures.get(series.package.name)
+        series.package = self._models.choose(series.about)
+        series.failure = self._models.failure(series.package)
 
     def _look(
         self, study: StudyInProgress, series: SeriesInProgress, instance: StoredInstance
@@ -316,18 +284,18 @@ class Coordinator:
         if step is None:
             self._store.study_state(study.id, StudyState.DECIDED)
         else:
-            self._herald.tell(study, decision, step, StudyState.DECIDED)
+            self._say(study, decision, step, StudyState.DECIDED)
 
     # The worker
 
     def _start_worker(self) -> None:
         self._link.start()
-        folders = tuple((one.name, one.path) for one in self._packages)
-        self._link.ask(Load(folders, self._settings.threads))
+        self._link.ask(self._models.load())
 
     def _on_reply(self, reply: Reply) -> None:
         if isinstance(reply, Loaded):
-            self._on_loaded(reply)
+            self._models.loaded(reply)
+            self._note_failures()
             return
         found = self._find(reply.series)
         if found is None:
@@ -352,26 +320,16 @@ class Coordinator:
         decision = decide([one.result() for one in study.series.values()], complete=False)
         step = next_alert(decision, study.told)
         if step is not None:
-            study.told = self._herald.tell(study, decision, step, StudyState.RECEIVING)
+            study.told = self._say(study, decision, step, StudyState.RECEIVING)
 
-    def _on_loaded(self, reply: Loaded) -> None:
-        self._loading_deaths = 0
-        for engine in reply.engines:
-            if engine.failure is None:
-                self._herald.engine_ready(engine.package, engine.engine, engine.precision)
-            else:
-                log.error("Model %s cannot serve: %s", engine.package, engine.failure)
-                self._give_up_on(engine.package)
-        log.info("The worker is ready")
-        self._engines_ready.set()
-
-    def _give_up_on(self, package: str) -> None:
-        self._failures[package] = ENGINE_FAILED
-        for study in self._studies.values():
+    def _note_failures(self) -> None:
+        """Tell the studies at hand which models cannot look after all."""
+        for study in list(self._studies.values()):
             for series in study.series.values():
-                if series.package is not None and series.package.name == package:
-                    series.failure = ENGINE_FAILED
+                series.failure = self._models.failure(series.package)
+                if series.failure is not None:
                     series.finished = series.evidence is not None
+            self._judge(study)
 
     def _on_worker_gone(self) -> None:
         culprit = self._link.at
@@ -381,13 +339,10 @@ class Coordinator:
             if deaths >= _DEATHS_A_STUDY:
                 self._quarantine(culprit.study)
         else:
-            self._loading_deaths += 1
-            log.error("The worker died while loading engines (%d)", self._loading_deaths)
-        if self._loading_deaths >= _DEATHS_AT_LOADING:
-            for package in self._packages:
-                self._give_up_on(package.name)
-            self._engines_ready.set()
-            self._packages_gone()
+            self._models.died_loading()
+        if self._models.gone:
+            self._link.stop()
+            self._note_failures()
             return
         self._start_worker()
         for study in self._studies.values():
@@ -395,12 +350,6 @@ class Coordinator:
                 self._look_again(study, series)
                 if series.evidence is not None:
                     self._close(study, series)
-
-    def _packages_gone(self) -> None:
-        """Nothing can be looked at any more: what waits is told as not analysed."""
-        self._link.stop()
-        for study in list(self._studies.values()):
-            self._judge(study)
 
     def _quarantine(self, study_id: int) -> None:
         study = self._studies.pop(study_id, None)
@@ -415,12 +364,15 @@ class Coordinator:
         if step is None:
             self._store.study_state(study.id, StudyState.QUARANTINED)
         else:
-            self._herald.tell(study, decision, step, StudyState.QUARANTINED)
+            self._say(study, decision, step, StudyState.QUARANTINED)
+
+    def _say(
+        self, study: StudyInProgress, decision: StudyDecision, step: Step, state: StudyState
+    ) -> Told:
+        return self._herald.tell(study, decision, step, state, self._models.engines)
 
     def _find(self, series_id: int) -> tuple[StudyInProgress, SeriesInProgress] | None:
-        return next(self._having(series_id), None)
-
-    def _having(self, series_id: int) -> Iterator[tuple[StudyInProgress, SeriesInProgress]]:
         for study in self._studies.values():
             if series_id in study.series:
-                yield study, study.series[series_id]
+                return study, study.series[series_id]
+        return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 
@@ -51,15 +51,22 @@ class Herald:
         self._outbox = outbox
         self._with_identity = with_identity
         self._wake = wake
-        self._engines: dict[str, tuple[str, str]] = {}  # engine and precision, by package
 
     def tell(
-        self, study: StudyInProgress, decision: StudyDecision, step: Step, state: StudyState
+        self,
+        study: StudyInProgress,
+        decision: StudyDecision,
+        step: Step,
+        state: StudyState,
+        engines: Mapping[str, tuple[str, str]],
     ) -> Told:
-        """Keep a decision and its alert in one transaction; return what is now told."""
+        """Keep a decision and its alert in one transaction; return what is now told.
+
+        `engines` says which engine, in which precision, runs a package.
+        """
         told = Told.of(decision, step, new_id())
         decided = datetime.now(timezone.utc)
-        facts = self._facts(study)
+        facts = self._facts(study, engines)
 
         def make_alert(sequence: int) -> NewAlert:
             names = Names(told.alert_id, sequence, self._keys.device, self._keys.site)
@@ -79,18 +86,14 @@ class Herald:
         self._wake()
         return told
 
-    def engine_ready(self, package: str, engine: str, precision: str) -> None:
-        """Note which engine runs a package."""
-        self._engines[package] = (engine, precision)
-
-    def _facts(self, study: StudyInProgress) -> StudyFacts:
+    def _facts(self, study: StudyInProgress, engines: Mapping[str, tuple[str, str]]) -> StudyFacts:
         series = study.series.values()
         return StudyFacts(
             study_uid=study.study_uid,
             pseudonym=study.pseudonym,
             identity=identity_of(study.identity) if self._with_identity else None,
             images={id_: uid for one in series for id_, uid in one.instances.items()},
-            engines=self._engines,
+            engines=engines,
             first_byte=study.first_byte,
             last_byte=study.last_byte,
             inference_ms=sum(one.inference_ms for one in series),

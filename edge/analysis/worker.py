@@ -113,7 +113,13 @@ class _Series:
         return [
             (
                 image.position_mm,
-                prepare(image.pixels, windows=spec.windows, height=spec.height, width=spec.width),
+                prepare(
+                    image.pixels,
+                    windows=spec.windows,
+                    height=spec.height,
+                    width=spec.width,
+                    spacing=image.spacing,
+                ),
             )
             for image in decode(data, limits=Limits())
         ]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,12 @@ class InboundBudget:
         self._limit = limit
         self._taken = 0
         self._changed = threading.Condition()  # guards _taken
+
+    @property
+    def held(self) -> int:
+        """Bytes held now."""
+        with self._changed:
+            return self._taken
 
     def wait_for_room(self, timeout_s: float) -> bool:
         """Wait until a new instance may begin; return whether it may."""
@@ -80,10 +87,15 @@ class Bounds:
 class BoundedSocket(AssociationSocket):  # type: ignore[misc]
     """An association's socket that keeps to its bounds and notes when an instance came.
 
+    A sender that does not wait for its answer waits here: the next message is read when the one
+    before is settled.
+
     Attributes
     ----------
     first_byte, last_byte : float
         When the message now being received began, and the latest byte; seconds since the epoch.
+    sender : int
+        Tells associations apart; the door numbers them.
     """
 
     def __init__(self, plain: AssociationSocket, bounds: Bounds) -> None:
@@ -91,9 +103,14 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]
         # would announce the connection twice.
         self.__dict__.update(plain.__dict__)
         self._bounds = bounds
+        self.sender = 0
         self._held = 0
-        self._lock = threading.Lock()  # guards _held: one thread receives, another settles
+        self._ended = False
+        # Guards _held and _ended: one thread receives, another settles.
+        self._changed = threading.Condition()
         self.first_byte = self.last_byte = time.time()
+        # pynetdicom sets none: a sender silent in the middle of a PDU would never be cut off.
+        self.socket.settimeout(bounds.network_timeout)
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Read exactly `nr_bytes`, or fewer when the sender went away.
@@ -101,24 +118,35 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]
         Raises
         ------
         OverLimit
-            If the PDU, the instance, or all instances together are over a bound.
+            If the PDU, the instance, or all instances together are over a bound, or the
+            association has ended.
+        TimeoutError
+            If the sender is silent for the network timeout.
         """
         if nr_bytes == _PDU_HEADER_BYTES and self.assoc.dimse.message is None:
-            if not self._bounds.budget.wait_for_room(self._bounds.network_timeout):
-                raise OverLimit("No memory for another instance within the network timeout.")
+            self._wait_for_turn()
             data = self._read(nr_bytes)
             self.first_byte = time.time()
             return data
         if nr_bytes > MAX_PDU_BYTES:
             raise OverLimit(f"A PDU that claims {nr_bytes} bytes; the limit is {MAX_PDU_BYTES}.")
-        with self._lock:
+        with self._changed:
             if self._held + nr_bytes > self._bounds.max_instance:
                 raise OverLimit("An instance over [dicom] max_instance_mb.")
+            if self._ended:
+                raise OverLimit("Bytes behind the end of the association.")
             self._bounds.budget.take(nr_bytes)
             self._held += nr_bytes
         data = self._read(nr_bytes)
         self.last_byte = time.time()
         return data
+
+    def _wait_for_turn(self) -> None:
+        timeout = self._bounds.network_timeout
+        with self._changed:
+            settled = self._changed.wait_for(lambda: not self._held or self._ended, timeout)
+        if not settled or not self._bounds.budget.wait_for_room(timeout):
+            raise OverLimit("No memory for another instance within the network timeout.")
 
     def _read(self, count: int) -> bytearray:
         data = bytearray(count)
@@ -134,9 +162,28 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]
 
     def settle(self) -> None:
         """Give back what this association held: its instance is stored, refused or gone."""
-        with self._lock:
+        with self._changed:
             self._bounds.budget.give_back(self._held)
             self._held = 0
+            self._changed.notify_all()
+
+    def end(self) -> bool:
+        """Give back what is held, and take no more; return False if it had ended before."""
+        with self._changed:
+            first, self._ended = not self._ended, True
+        self.settle()
+        return first
+
+    @property
+    def ended(self) -> bool:
+        """Whether the association is over."""
+        with self._changed:
+            return self._ended
+
+    def cut(self) -> None:
+        """End the connection, whatever the sender does."""
+        with suppress(OSError):  # it was cut already
+            self.socket.shutdown(socket.SHUT_RDWR)
 
 
 def bounded(bounds: Bounds) -> type[RequestHandler]:

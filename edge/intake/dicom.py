@@ -38,7 +38,7 @@ from edge.intake.arrival import arrival_of
 from edge.intake.bounds import MAX_PDU_BYTES, BoundedSocket, Bounds, InboundBudget, bounded
 from edge.intake.events import InstanceKept, SenderGone
 from edge.store.spool import OutOfSpace
-from edge.store.studies import Store
+from edge.store.studies import Kept, Store
 
 log = logging.getLogger("scanside.intake")
 
@@ -64,6 +64,8 @@ SUCCESS = 0x0000
 OUT_OF_RESOURCES = 0xA700
 DOES_NOT_MATCH_SOP_CLASS = 0xA900
 CANNOT_UNDERSTAND = 0xC000
+
+_FAREWELL_S = 2.0
 
 
 @dataclass(slots=True)
@@ -104,9 +106,9 @@ class DicomDoor:
         self._pseudonym = pseudonym
         self._tell = tell
         self._limits = Limits(max_bytes=settings.max_instance_mb * 1_000_000)
-        self._lock = threading.Lock()  # guards _senders, _last_sender and counts
-        self._senders: dict[Any, int] = {}
+        self._lock = threading.Lock()  # guards _last_sender and counts
         self._last_sender = 0
+        self._budget = InboundBudget(settings.inbound_mb * 1_000_000)
         self.counts = IntakeCounts()
         self._ae = AE(ae_title=settings.ae_title)
         self._ae.maximum_pdu_size = MAX_PDU_BYTES
@@ -124,6 +126,11 @@ class DicomDoor:
         """The port that is listened on."""
         return int(self._server.server_address[1])
 
+    @property
+    def inbound_bytes(self) -> int:
+        """Memory held by instances on their way to disk."""
+        return self._budget.held
+
     def open(self) -> None:
         """Start listening.
 
@@ -135,7 +142,7 @@ class DicomDoor:
         bounds = Bounds(
             max_instance=self._settings.max_instance_mb * 1_000_000,
             network_timeout=self._settings.network_timeout_s,
-            budget=InboundBudget(self._settings.inbound_mb * 1_000_000),
+            budget=self._budget,
         )
         self._server = self._ae.make_server(
             (self._settings.host, self._settings.port),
@@ -143,6 +150,7 @@ class DicomDoor:
                 (evt.EVT_C_STORE, self._on_store),
                 (evt.EVT_C_ECHO, self._on_echo),
                 (evt.EVT_CONN_OPEN, self._on_open),
+                (evt.EVT_ACCEPTED, self._on_accepted),
                 (evt.EVT_REJECTED, self._on_turned_away),
                 (evt.EVT_RELEASED, self._on_end, [True]),
                 (evt.EVT_ABORTED, self._on_end, [False]),
@@ -162,15 +170,25 @@ class DicomDoor:
         # pynetdicom's own shutdown wants a server that its AE started.
         BaseServer.shutdown(self._server)
         self._thread.join()
-        for association in self._server.active_associations:
-            association.abort()
-            association.join(timeout=5)
+        associations = self._server.active_associations
+        for association in associations:
+            association.abort(block=False)
+        until = time.monotonic() + _FAREWELL_S
+        for association in associations:
+            association.join(max(0.0, until - time.monotonic()))
+            if association.is_alive():  # its sender hangs
+                association.dul.socket.cut()
+                association.join(_FAREWELL_S)
         self._server.server_close()
+        self._thread = None
 
     def _on_open(self, event: evt.Event) -> None:
         with self._lock:
             self._last_sender += 1
-            self._senders[event.assoc] = self._last_sender
+            event.assoc.dul.socket.sender = self._last_sender
+
+    def _on_accepted(self, event: evt.Event) -> None:
+        event.assoc.dul.socket.settle()
 
     def _on_turned_away(self, event: evt.Event) -> None:
         with self._lock:
@@ -181,13 +199,9 @@ class DicomDoor:
         )
 
     def _on_end(self, event: evt.Event, orderly: bool) -> None:
-        with self._lock:
-            sender = self._senders.pop(event.assoc, None)
-        if sender is None:
-            return
-        if isinstance(event.assoc.dul.socket, BoundedSocket):
-            event.assoc.dul.socket.settle()
-        self._tell(SenderGone(sender, orderly))
+        connection: BoundedSocket = event.assoc.dul.socket
+        if connection.end():
+            self._tell(SenderGone(connection.sender, orderly))
 
     def _on_echo(self, event: evt.Event) -> int:
         event.assoc.dul.socket.settle()
@@ -196,11 +210,11 @@ class DicomDoor:
     def _on_store(self, event: evt.Event) -> Dataset | int:
         connection: BoundedSocket = event.assoc.dul.socket
         try:
-            return self._store_one(event, connection.first_byte, connection.last_byte)
+            return self._store_one(event, connection)
         finally:
             connection.settle()
 
-    def _store_one(self, event: evt.Event, first_byte: float, last_byte: float) -> Dataset | int:
+    def _store_one(self, event: evt.Event, connection: BoundedSocket) -> Dataset | int:
         data: bytes = event.encoded_dataset()
         try:
             header, identity = read_header(data, limits=self._limits)
@@ -217,7 +231,9 @@ class DicomDoor:
             return self._refuse(
                 DOES_NOT_MATCH_SOP_CLASS, "instance UID differs", "The data set is another instance"
             )
-        arrival = arrival_of(header, identity, self._pseudonym, first_byte, last_byte)
+        arrival = arrival_of(
+            header, identity, self._pseudonym, connection.first_byte, connection.last_byte
+        )
         if arrival.set_aside is None and not header.has_pixels:
             return self._refuse(
                 DOES_NOT_MATCH_SOP_CLASS, "no pixel data", "An image without pixel data"
@@ -227,9 +243,14 @@ class DicomDoor:
         except OutOfSpace as error:
             return self._refuse(OUT_OF_RESOURCES, "out of disk", str(error))
         with self._lock:
-            self.counts.stored += 1
-            sender = self._senders.get(event.assoc, 0)
+            if receipt.kept is Kept.REPEATED:
+                self.counts.repeated += 1
+            else:
+                self.counts.stored += 1
+        sender = connection.sender
         self._tell(InstanceKept(sender, receipt, arrival.series_uid, arrival.about))
+        if connection.ended:  # while its instance was being stored: it is told of once more
+            self._tell(SenderGone(sender, orderly=False))
         return SUCCESS
 
     def _refuse(self, status: int, reason: str, what: str) -> Dataset:

@@ -8,8 +8,10 @@ that was not kept, and the sequence has no gap.
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,10 @@ from edge.store.studies import seal_json
 from edge.store.study_key import StudyKey
 
 _RANK = {"critical": 0, "urgent": 1, "routine": 2, "drill": 3}
+
+
+class OutboxError(RuntimeError):
+    """The outbox cannot be read or written now; what is in it stays in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +108,13 @@ class Outbox:
             How many at most.
         exclude : collection of int
             Sequence numbers under way or set aside.
+
+        Raises
+        ------
+        OutboxError
+            If the journal cannot be read.
         """
-        with self._journal.reading() as read:
+        with _as_outbox_error(), self._journal.reading() as read:
             rows = read.execute(
                 "SELECT sequence, urgency, sealed FROM outbox WHERE published IS NULL"
                 " AND sequence NOT IN (SELECT value FROM json_each(?))"
@@ -113,16 +124,24 @@ class Outbox:
         return [OutboxEntry(row["sequence"], row["urgency"], row["sealed"]) for row in rows]
 
     def mark_published(self, sequence: int) -> None:
-        """Record that the broker acknowledged an alert."""
-        with self._journal.transaction() as write:
+        """Record that the broker acknowledged an alert; raises as `pending` does."""
+        with _as_outbox_error(), self._journal.transaction() as write:
             write.execute(
                 "UPDATE outbox SET published = ? WHERE sequence = ?", (time.time(), sequence)
             )
 
     def backlog(self) -> int:
-        """Return how many alerts the broker has not acknowledged."""
-        with self._journal.reading() as read:
+        """Return how many alerts the broker has not acknowledged; raises as `pending` does."""
+        with _as_outbox_error(), self._journal.reading() as read:
             (count,) = read.execute(
                 "SELECT COUNT(*) FROM outbox WHERE published IS NULL"
             ).fetchone()
         return int(count)
+
+
+@contextmanager
+def _as_outbox_error() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise OutboxError(f"The journal's outbox: {error}.") from error

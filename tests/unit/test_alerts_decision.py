@@ -52,14 +52,31 @@ def test_a_band_up_to_certainty_still_flags_what_is_certain() -> None:
         ("both", [series(finding(0.9, FRACTURE)), series(finding(0.7))], "flagged", "critical"),
         ("one of two series", [series(finding(0.1)), series(finding(0.9))], "flagged", "critical"),
         ("uncertain", [series(finding(0.5))], "uncertain", "routine"),
-        ("uncertain and clear", [series(finding(0.5)), series(finding(0.1))], "uncertain", "routine"),
-        ("uncertain and flagged", [series(finding(0.5), finding(0.9, FRACTURE))], "flagged", "urgent"),
+        (
+            "uncertain and clear",
+            [series(finding(0.5)), series(finding(0.1))],
+            "uncertain",
+            "routine",
+        ),
+        (
+            "uncertain and flagged",
+            [series(finding(0.5), finding(0.9, FRACTURE))],
+            "flagged",
+            "urgent",
+        ),
         ("no model", [series(reason=NO_MODEL)], "not_analysed", "routine"),
         ("nothing at all", [], "not_analysed", "routine"),
-        ("a part analysed", [series(finding(0.1)), series(reason=NO_MODEL)], "not_flagged", "routine"),
+        (
+            "a part analysed",
+            [series(finding(0.1)), series(reason=NO_MODEL)],
+            "not_flagged",
+            "routine",
+        ),
     ],
 )
-def test_what_the_series_amount_to(name: str, parts: list[SeriesResult], outcome: str, urgency: str) -> None:
+def test_what_the_series_amount_to(
+    name: str, parts: list[SeriesResult], outcome: str, urgency: str
+) -> None:
     decision = decide(parts, complete=True)
     assert (decision.outcome, decision.urgency) == (outcome, urgency), name
 

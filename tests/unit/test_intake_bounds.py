@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,7 +88,7 @@ def test_the_number_of_the_series_counts_before_that_of_the_acquisition() -> Non
         {"ImageOrientationPatient": [0, 0, 0, 0, 0, 0]},
     ],
 )
-def test_a_slice_that_does_not_say_where_it_is_has_no_position(change: dict[str, object]) -> None:
+def test_a_slice_that_does_not_say_where_it_is_has_no_position(change: dict[str, Any]) -> None:
     assert arrived(ct_slice(**change)).position_mm is None
 
 

@@ -106,7 +106,7 @@ class Epidural:
         cover = inside(lens, 1.6)
         paint(image, self.hu + 3.0 * self._mixed.at(z_mm, SIZE), cover)
         x, y, z = self.centre_mm
-        lump = ellipsoid(at, (x * 1.12, y, z), (15.0, 36.0, 32.0))
-        swelling = np.maximum(lump, 9.0 - table)
+        lump = ellipsoid(at, (x * 1.08, y, z), (15.0, 36.0, 30.0))
+        swelling = np.maximum(lump, 6.5 - table)
         paint(image, 48.0, inside(swelling, 2.0))
         return cover

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 
-from tools.scanner.drawing import Place, Plane, detector_noise, inside
+from tools.scanner.drawing import Plane, detector_noise, inside
 from tools.scanner.head_bleed import Bleed, BleedKind, make_bleed
 from tools.scanner.head_brain import Brain
 from tools.scanner.head_skull import PIXEL_MM, WIDTH_MM, Palette, Skull
@@ -122,11 +122,21 @@ def draw_head_ct(
     hu = np.empty((slices, PIXELS, PIXELS), dtype=np.int16)
     blood_mm3 = 0.0
     for index, z in enumerate(positions):
-        image, at, blood = person.plane(z, thickness)
-        blood_mm3 += blood * thickness
-        hu[index] = _scan(image, person.skull.cavity(at), noise)
+        plane = person.plane(z, thickness)
+        blood_mm3 += plane.blood_mm2 * thickness
+        hu[index] = _scan(plane, noise)
     grid = Grid(SPACING_MM, thickness, positions)
     return HeadCt(hu, grid, person.truth(grid, blood_mm3 / 1000))
+
+
+@dataclass(frozen=True, slots=True)
+class _Plane:
+    """One plane in HU, the distance to the skull's inside, and how much bone and blood it has."""
+
+    image: Plane
+    cavity: Plane
+    bone: float
+    blood_mm2: float
 
 
 class _Person:
@@ -142,15 +152,13 @@ class _Person:
             rng = np.random.default_rng([seed, 2])
             self._bleed = make_bleed(kind, rng, self.skull, self._brain)
 
-    def plane(self, z: float, thickness: float) -> tuple[Plane, Place, float]:
-        """Return a plane in HU, where its pixels are, and the area of blood in it in mm2."""
+    def plane(self, z: float, thickness: float) -> _Plane:
         image, at = self.skull.draw(z, thickness, TISSUE_HU)
+        bone = float((image > 300).mean())
         bleed = self._bleed
-        if bleed is None:
-            self._brain.draw(image, at, z, TISSUE_HU)
-            return image, at, 0.0
-        self._brain.draw(image, at, z, TISSUE_HU, bleed.push)
-        return image, at, float(bleed.draw(image, at, z).sum()) * PIXEL_MM**2
+        self._brain.draw(image, at, z, TISSUE_HU, None if bleed is None else bleed.push)
+        blood = 0.0 if bleed is None else float(bleed.draw(image, at, z).sum())
+        return _Plane(image, self.skull.cavity(at), bone, blood * PIXEL_MM**2)
 
     def truth(self, grid: Grid, blood_ml: float) -> dict[str, object]:
         """Return what is in the volume, ready for JSON."""
@@ -174,12 +182,12 @@ class _Person:
         return {"kind": "head-ct", "seed": self._seed, "lesion": lesion}
 
 
-def _scan(image: Plane, cavity: Plane, rng: np.random.Generator) -> NDArray[np.int16]:
+def _scan(plane: _Plane, rng: np.random.Generator) -> NDArray[np.int16]:
     """What the scanner makes of it: cupping under bone, blur, noise, whole HU."""
-    image = image + 4.0 * np.exp(-np.maximum(-cavity, 0) / 5.0) * inside(cavity, 1.4)
+    under_bone = np.exp(-np.maximum(-plane.cavity, 0) / 5.0) * inside(plane.cavity, 1.4)
+    image = np.asarray(plane.image + 4.0 * under_bone, dtype=np.float32)
     fine = cv2.resize(image, (PIXELS, PIXELS), interpolation=cv2.INTER_CUBIC)
     fine = cv2.GaussianBlur(fine, (0, 0), 0.55 / SPACING_MM)
     # More bone in the way, fewer photons, more noise.
-    bone = float((fine > 300).mean())
-    fine += NOISE_HU * (0.85 + 3.0 * bone) * detector_noise(rng, PIXELS, 1.1)
+    fine += NOISE_HU * (0.85 + 3.0 * plane.bone) * detector_noise(rng, PIXELS, 1.1)
     return np.asarray(np.rint(np.clip(fine, -1024, 3071)), dtype=np.int16)

@@ -152,7 +152,7 @@ def mr_series(
     series = []
     for index, plane in enumerate(signal):
         ds = _instance(MRImageStorage, "MR", subject, exam, uids=uids, number=index + 1)
-        ds.ImageType = ["ORIGINAL", "PRIMARY", "M", "IR"]
+        ds.ImageType = ["ORIGINAL", "PRIMARY", "OTHER"]
         _place(ds, uids, grid, index, plane.shape)
         _in_time(ds, exam.when + timedelta(seconds=4 * index))
         ds.AcquisitionNumber = 1
@@ -197,13 +197,12 @@ def dx_image(
     ds.ImageType = ["DERIVED", "PRIMARY", ""]
     ds.AcquisitionNumber, ds.ImagesInAcquisition = 1, 1
     ds.PatientOrientation = ["L", "F"]
-    ds.ViewPosition, ds.PatientPosition = "PA", ""
+    ds.ViewPosition, ds.PositionerType = "PA", ""
     ds.ImageLaterality = "U"
     ds.AnatomicRegionSequence = [_code("51185008", "SCT", "Chest")]
     view = _code("399348003", "SCT", "postero-anterior")
     view.ViewModifierCodeSequence = []
     ds.ViewCodeSequence = [view]
-    ds.PatientOrientationCodeSequence = []
     ds.AcquisitionContextSequence = []
     _pixels(ds, pixels, bits=12)
     ds.PixelIntensityRelationship, ds.PixelIntensityRelationshipSign = "LOG", -1
