@@ -105,7 +105,11 @@ class LocalBroker:
         """
         with (self.folder / "broker.out").open("ab") as output:
             self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C in a terminal is for us to pass on, in order
             )
         deadline = time.monotonic() + _START_S
         while not self._answers():

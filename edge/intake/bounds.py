@@ -11,7 +11,6 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +105,7 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]
         self.sender = 0
         self._held = 0
         self._ended = False
+        self._whole = True  # whether what was last read came whole
         # Guards _held and _ended: one thread receives, another settles.
         self._changed = threading.Condition()
         self.first_byte = self.last_byte = time.time()
@@ -137,16 +137,22 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]
                 raise OverLimit("Bytes behind the end of the association.")
             self._bounds.budget.take(nr_bytes)
             self._held += nr_bytes
+        self._whole = False
         data = self._read(nr_bytes)
+        self._whole = len(data) == nr_bytes
         self.last_byte = time.time()
         return data
 
     def _wait_for_turn(self) -> None:
         timeout = self._bounds.network_timeout
         with self._changed:
-            settled = self._changed.wait_for(lambda: not self._held or self._ended, timeout)
+            settled = self._changed.wait_for(self._may_go_on, timeout)
         if not settled or not self._bounds.budget.wait_for_room(timeout):
             raise OverLimit("No memory for another instance within the network timeout.")
+
+    def _may_go_on(self) -> bool:
+        # When the sender went away in the middle, there is nothing to wait for.
+        return not self._held or self._ended or not self._whole
 
     def _read(self, count: int) -> bytearray:
         data = bytearray(count)
@@ -182,8 +188,7 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]
 
     def cut(self) -> None:
         """End the connection, whatever the sender does."""
-        with suppress(OSError):  # it was cut already
-            self.socket.shutdown(socket.SHUT_RDWR)
+        self._shutdown_socket()
 
 
 def bounded(bounds: Bounds) -> type[RequestHandler]:

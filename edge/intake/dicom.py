@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from socketserver import BaseServer
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     JPEG2000,
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -65,7 +67,7 @@ OUT_OF_RESOURCES = 0xA700
 DOES_NOT_MATCH_SOP_CLASS = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 
-_FAREWELL_S = 2.0
+_FAREWELL_S = 1.0
 
 
 @dataclass(slots=True)
@@ -173,12 +175,10 @@ class DicomDoor:
         associations = self._server.active_associations
         for association in associations:
             association.abort(block=False)
-        until = time.monotonic() + _FAREWELL_S
+        _join(associations)
         for association in associations:
-            association.join(max(0.0, until - time.monotonic()))
-            if association.is_alive():  # its sender hangs
-                association.dul.socket.cut()
-                association.join(_FAREWELL_S)
+            association.dul.socket.cut()  # those whose sender hangs
+        _join(associations)
         self._server.server_close()
         self._thread = None
 
@@ -234,7 +234,7 @@ class DicomDoor:
         arrival = arrival_of(
             header, identity, self._pseudonym, connection.first_byte, connection.last_byte
         )
-        if arrival.set_aside is None and not header.has_pixels:
+        if not header.has_pixels and "Image Storage" in UID(header.sop_class_uid).name:
             return self._refuse(
                 DOES_NOT_MATCH_SOP_CLASS, "no pixel data", "An image without pixel data"
             )
@@ -262,3 +262,9 @@ class DicomDoor:
         answer.Status = status
         answer.ErrorComment = what[:64]
         return answer
+
+
+def _join(associations: Iterable[threading.Thread]) -> None:
+    until = time.monotonic() + _FAREWELL_S
+    for association in associations:
+        association.join(max(0.0, until - time.monotonic()))

@@ -214,7 +214,7 @@ def test_the_truth_lies_beside_the_series_and_not_in_it(
     folder = tmp_path / "series"
     assert main(["phantom", "head-ct", "--lesion", "--slices", "3", "--out", str(folder)]) == 0
     assert "3 images written" in capsys.readouterr().out
-    truth = json.loads((folder / "truth.json").read_text())
+    truth = json.loads(folder.with_name(f"{folder.name}-truth.json").read_text())
     assert "hemorrhage" in truth["lesion"]["type"]
     for path in folder.glob("*.dcm"):
         text = path.read_bytes().lower()

@@ -26,7 +26,11 @@ def test_the_description_of_a_package_is_read_back_as_it_was_written(tmp_path: P
         test=(1, 1, 3, 1),
         seed=4,
         settled=Settled(1.5, -0.5, 0.3, (0.2, 0.4)),
-        figures=(Figure("study AUC", Interval(0.9, 0.7, 1.0, 5), "studies"),),
+        figures=(
+            Figure("study AUC", Interval(0.9, 0.7, 1.0, 5), "studies"),
+            Figure("study sensitivity", Interval(0.75, 0.3, 0.9, 4), "bleeding studies"),
+            Figure("study specificity", Interval(0.9, 0.6, 1.0, 10), "healthy studies"),
+        ),
     )
     card.write(facts, tmp_path)
     package = load_package(tmp_path)
@@ -34,5 +38,6 @@ def test_the_description_of_a_package_is_read_back_as_it_was_written(tmp_path: P
     assert package.findings[0].calibration == (1.5, -0.5)
     assert package.findings[0].abstain == (0.2, 0.4)
     assert (package.measured[0].low, package.measured[0].n) == (0.7, 5)
+    assert package.limits.startswith("At the threshold it missed 1 of 4 bleeding test studies")
     text = (tmp_path / "CARD.md").read_text(encoding="utf-8")
     assert "| study AUC | 0.900 | 0.700 to 1.000 | 5 | studies |" in text

@@ -28,7 +28,7 @@ from rich.progress import (
 from rich.text import Text
 
 from tools.scanner import brain_mri, chest_xray, head_ct
-from tools.scanner.gather import TRUTH, GatherError, Instance, from_memory, gather
+from tools.scanner.gather import GatherError, Instance, from_memory, gather
 from tools.scanner.head_bleed import BleedKind
 from tools.scanner.peer import Peer, PeerError, SendError, check_ae_title, is_stored
 from tools.scanner.send import CALLING_AE_TITLE, Manner, SendReport, echo, send
@@ -197,7 +197,9 @@ def _deliver(
             raise ValueError(f"{folder} already holds a series; name another folder with --out.")
         write_series(series, folder)
         if truth is not None:
-            (folder / TRUTH).write_text(json.dumps(truth, indent=2) + "\n")
+            # Beside the folder, not in it: senders take every file of a folder for DICOM.
+            truth_file = folder.with_name(f"{folder.name}-truth.json")
+            truth_file.write_text(json.dumps(truth, indent=2) + "\n")
         print(f"{len(series)} images written to {folder}.")
     if arguments.to is None:
         return OK

@@ -100,6 +100,10 @@ def join(one: Plane, other: Plane, smooth_mm: float = 0.0) -> Plane:
     return np.asarray(np.minimum(one, other) - h * h * (smooth_mm / 4))
 
 
+FLAT = 0.08
+"""Least slope per mm with which a texture's crossings are measured; the mean is 0.3 to 0.4."""
+
+
 class Texture:
     """A random field in space that varies over a given distance, mean 0 and deviation 1.
 
@@ -143,10 +147,10 @@ class Texture:
 
 
 def level_distance(field: Plane, pixel_mm: float) -> Plane:
-    """Distance in mm to where the field crosses zero, near the crossing."""
+    """Distance in mm to where a `Texture` crosses zero, near the crossing."""
     dy, dx = np.gradient(field, pixel_mm)
     slope = np.sqrt(dx * dx + dy * dy)
-    return np.asarray(np.abs(field) / np.maximum(slope, 0.25 * slope.mean()), dtype=np.float32)
+    return np.asarray(np.abs(field) / np.maximum(slope, FLAT), dtype=np.float32)
 
 
 def detector_noise(rng: np.random.Generator, size: int, grain_px: float) -> Plane:

@@ -19,7 +19,6 @@ from pydicom.uid import UID, ImplicitVRLittleEndian, generate_uid
 MAX_CONTEXTS = 128
 """Presentation contexts one association can carry: odd IDs from 1 to 255 (PS3.8 9.3.2.2)."""
 
-TRUTH = "truth.json"
 """What a phantom series says about itself lies in its folder under this name."""
 
 _HEADER = [
@@ -180,7 +179,7 @@ class NewUids:
 def _files(path: Path) -> Iterable[Path]:
     if path.is_file():
         return [path]
-    return sorted((p for p in path.rglob("*") if p.is_file() and p.name != TRUTH), key=_natural)
+    return sorted((p for p in path.rglob("*") if p.is_file()), key=_natural)
 
 
 def _natural(path: Path) -> tuple[tuple[int, int, str], ...]:

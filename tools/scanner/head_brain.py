@@ -86,6 +86,8 @@ class Brain:
         self._fine = Texture(rng, 4.0)
         self._atrophy = rng.uniform(0.7, 1.2)
         self._sides = rng.uniform(0.85, 1.15, size=2)
+        # Not everyone has a calcified pineal gland, and most that are are small.
+        self._pineal = max(0.0, rng.uniform(-0.5, 1.0))
 
     def ventricles(self, at: Place) -> Plane:
         """Distance to the lateral ventricles' walls, negative inside."""
@@ -218,8 +220,10 @@ class Brain:
         paint(layer, tissue.csf, inside(fluid, 1.8))
         plexus = ellipsoid(side, (21.0, 37.0, 54.0), (2.2, 4.5, 3.0))
         paint(layer, tissue.calcium, 0.2 * inside(plexus, 2.0))
-        pineal = ellipsoid(at, (0.0, 25.0, 43.0), (2.2, 2.6, 2.2))
-        paint(layer, tissue.calcium, 0.7 * inside(pineal, 1.5))
+        if self._pineal > 0.2:
+            size = (2.2 * self._pineal, 2.6 * self._pineal, 2.2 * self._pineal)
+            pineal = ellipsoid(at, (0.0, 25.0, 43.0), size)
+            paint(layer, tissue.calcium, 0.7 * inside(pineal, 1.5))
 
     def _membranes(self, layer: Plane, at: Place, cavity: Plane, tissue: Palette) -> None:
         # Between the hemispheres, except where the callosum and all below it join them.
