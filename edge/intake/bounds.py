@@ -151,8 +151,9 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]
             raise OverLimit("No memory for another instance within the network timeout.")
 
     def _may_go_on(self) -> bool:
-        # When the sender went away in the middle, there is nothing to wait for.
-        return not self._held or self._ended or not self._whole
+        # Before it is accepted, and when the sender went away, there is nothing to wait for.
+        over = self._ended or not self._whole
+        return not self._held or over or not self.assoc.is_established
 
     def _read(self, count: int) -> bytearray:
         data = bytearray(count)

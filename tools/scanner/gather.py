@@ -19,8 +19,6 @@ from pydicom.uid import UID, ImplicitVRLittleEndian, generate_uid
 MAX_CONTEXTS = 128
 """Presentation contexts one association can carry: odd IDs from 1 to 255 (PS3.8 9.3.2.2)."""
 
-"""What a phantom series says about itself lies in its folder under this name."""
-
 _HEADER = [
     "SOPClassUID",
     "SOPInstanceUID",
