@@ -187,7 +187,7 @@ install_libraries() {
 # The proof: every compiled dependency loads.
 loads() {
     "$venv/bin/python" -c 'import cryptography.fernet, cv2, gdcm, jpeg_ls, numpy, onnx
-import onnxruntime, openjpeg, pydantic, rle'
+import onnxruntime, openjpeg, pydantic'
 }
 
 set_up() {
