@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -95,13 +96,13 @@ def _parser() -> argparse.ArgumentParser:
     studies = _group(commands, "studies", "what came in")
     _list_options(_command(studies, "list", _studies_list, "the latest studies"))
     show = _command(studies, "show", _studies_show, "one study")
-    show.add_argument("study", type=int, help="its number in `studies list`")
+    show.add_argument("study", type=_number, help="its number in `studies list`")
     _list_options(show)
 
     alerts = _group(commands, "alerts", "what went out")
     _list_options(_command(alerts, "list", _alerts_list, "the latest alerts"))
     show = _command(alerts, "show", _alerts_show, "one alert, opened")
-    show.add_argument("sequence", type=int, help="its number in `alerts list`")
+    show.add_argument("sequence", type=_number, help="its number in `alerts list`")
     _list_options(show)
     return parser
 
@@ -137,7 +138,14 @@ def _config_option(parser: argparse.ArgumentParser) -> None:
 def _list_options(parser: argparse.ArgumentParser) -> None:
     _config_option(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--limit", type=int, default=20, help="how many at most (20)")
+    parser.add_argument("--limit", type=_number, default=20, help="how many at most (20)")
+
+
+def _number(text: str) -> int:
+    # SQLite counts to 2^63 - 1.
+    if not text.isdecimal() or not 1 <= int(text[:20]) < 1 << 63:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -210,45 +218,45 @@ def _keys_add(options: argparse.Namespace) -> int:
     return 0
 
 
-def _journal(config: Config) -> Journal:
-    return Journal(config.storage.folder / "journal.db", read_only=True)
+def _journal(config: Config) -> closing[Journal]:
+    return closing(Journal(config.storage.folder / "journal.db", read_only=True))
 
 
 def _studies_list(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     keys = DeviceKeys.load(config.storage.keys)
-    listing.print_studies(
-        list_studies(_journal(config), keys.storage, options.limit), as_json=options.json
-    )
+    with _journal(config) as journal:
+        studies = list_studies(journal, keys.storage, options.limit)
+    listing.print_studies(studies, as_json=options.json)
     return 0
 
 
 def _studies_show(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     keys = DeviceKeys.load(config.storage.keys)
-    journal = _journal(config)
-    study = find_study(journal, keys.storage, options.study)
-    if study is None:
-        raise CommandError(f"There is no study {options.study}. See: scanside studies list")
-    listing.print_study(
-        study,
-        list_series(journal, keys.storage, study.id),
-        list_alerts(journal, options.limit, study.id),
-        as_json=options.json,
-    )
+    with _journal(config) as journal:
+        study = find_study(journal, keys.storage, options.study)
+        if study is None:
+            raise CommandError(f"There is no study {options.study}. See: scanside studies list")
+        series = list_series(journal, keys.storage, study.id)
+        alerts = list_alerts(journal, options.limit, study.id)
+    listing.print_study(study, series, alerts, as_json=options.json)
     return 0
 
 
 def _alerts_list(options: argparse.Namespace) -> int:
     config = load_config(options.config)
-    listing.print_alerts(list_alerts(_journal(config), options.limit), as_json=options.json)
+    with _journal(config) as journal:
+        alerts = list_alerts(journal, options.limit)
+    listing.print_alerts(alerts, as_json=options.json)
     return 0
 
 
 def _alerts_show(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     keys = DeviceKeys.load(config.storage.keys)
-    sealed = sealed_alert(_journal(config), options.sequence)
+    with _journal(config) as journal:
+        sealed = sealed_alert(journal, options.sequence)
     if sealed is None:
         raise CommandError(f"There is no alert {options.sequence}. See: scanside alerts list")
     opened = open_sealed(

@@ -36,7 +36,7 @@ _GRADE = {
 
 def print_check(results: Sequence[CheckResult]) -> None:
     """Print one line a check, and what to do under those that are not good."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = _console(soft_wrap=True)
     for result in results:
         word, style = _GRADE[result.grade]
         console.print(Text(word, style), Text(f"{result.name}: {result.text}"))
@@ -65,7 +65,7 @@ def print_studies(studies: Sequence[StudyLine], *, as_json: bool) -> None:
             str(study.alerts),
             str(study.unpublished or ""),
         )
-    Console().print(table)
+    _console().print(table)
 
 
 def print_study(
@@ -84,7 +84,7 @@ def print_study(
         }
         print(json.dumps(parts, indent=2))
         return
-    console = Console(highlight=False)
+    console = _console()
     console.print(
         f"Study {study.id}, patient {study.pseudonym}, {study.state}, "
         f"{_outcome(study) or 'no result yet'}"
@@ -95,8 +95,8 @@ def print_study(
     table = Table("modality", "body part", "images", "set aside", "conflicts", "complete by")
     for one in series:
         table.add_row(
-            one.about["modality"],
-            one.about["body_part"],
+            _plain(one.about["modality"]),
+            _plain(one.about["body_part"]),
             str(one.instances),
             str(one.set_aside or ""),
             str(one.conflicts or ""),
@@ -114,7 +114,7 @@ def print_alerts(alerts: Sequence[AlertLine], *, as_json: bool) -> None:
     elif not alerts:
         print("No alert was made yet.")
     else:
-        _print_alert_table(Console(), alerts)
+        _print_alert_table(_console(), alerts)
 
 
 def _print_alert_table(console: Console, alerts: Sequence[AlertLine]) -> None:
@@ -137,7 +137,7 @@ def print_alert(body: bytes, *, as_json: bool) -> None:
         print(json.dumps(json.loads(body), indent=2, ensure_ascii=False))
         return
     alert = Alert.from_json(body)
-    console = Console(highlight=False)
+    console = _console()
     console.print(
         f"Alert {alert.sequence} of {alert.device} at {alert.site}, {alert.status}, "
         f"made {alert.created}"
@@ -152,6 +152,16 @@ def print_alert(body: bytes, *, as_json: bool) -> None:
     for reason in alert.reasons:
         console.print(f"  {reason}")
     console.print(alert.notice)
+
+
+def _console(*, soft_wrap: bool = False) -> Console:
+    # No markup: a text that a scanner or a person wrote may hold brackets.
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=soft_wrap)
+
+
+def _plain(text: str) -> str:
+    """Return what a scanner wrote without what a terminal would obey."""
+    return "".join(one if one.isprintable() else "?" for one in text)
 
 
 def _outcome(study: StudyLine) -> str:

@@ -182,9 +182,10 @@ class Worker:
         return LoadedEngine(name, model.engine.name, model.engine.precision, None)
 
     def _look(self, look: Look) -> Looked:
-        series = self._series.get(look.series)
-        if series is None:
-            series = self._series[look.series] = _Series(self._models[look.package])
+        model = self._models.get(look.package)
+        if model is None:  # asked before the daemon knew that it cannot be loaded
+            return Looked(look.series, look.instance, (), "no engine", 0.0)
+        series = self._series.setdefault(look.series, _Series(model))
         try:
             series.look(look)
         except UnreadableInstance as error:

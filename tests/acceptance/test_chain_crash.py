@@ -6,6 +6,7 @@ import json
 import random
 import threading
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ class Finals:
 class Scanner(threading.Thread):
     """Sends one study and, as scanners do, sends again what was not answered with Success."""
 
-    def __init__(self, series: list[Dataset], site: LocalSite, up: threading.Event) -> None:
+    def __init__(self, series: Sequence[Dataset], site: LocalSite, up: threading.Event) -> None:
         super().__init__()
         self.left = list(series)
         self.acknowledged: list[str] = []

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from pydicom import Dataset
 
 from tools.scanner import Manner, chest_xray_series, head_ct_series, send
 from tools.site import LocalSite
@@ -29,10 +30,10 @@ def site(tmp_path_factory: pytest.TempPathFactory, watch: Watch) -> Iterator[Loc
 
 
 def send_and_wait(
-    site: LocalSite, watch: Watch, series: list[object], manner: Manner | None = None
+    site: LocalSite, watch: Watch, series: Sequence[Dataset], manner: Manner | None = None
 ) -> Followed:
-    study = watch.follow("study", series[0].StudyInstanceUID, len(series))  # type: ignore[attr-defined]
-    report = send(series, site.appliance.peer, manner=manner)  # type: ignore[arg-type]
+    study = watch.follow("study", series[0].StudyInstanceUID, len(series))
+    report = send(series, site.appliance.peer, manner=manner)
     assert report.ok, report.failures
     assert watch.wait_for_final(study, ALERT_S), site.appliance.tail()
     return study

@@ -22,10 +22,12 @@ from delivery_parts import (
     make_device,
     publisher,
 )
+from paho.mqtt.enums import CallbackAPIVersion
 
 from edge.alerts.publisher import OutboxEntry, Publisher
 from edge.alerts.sealing import Refusal
 from edge.alerts.topics import alert_topic
+from edge.keys import add_recipient
 from tools.broker import LocalBroker
 
 BrokerMaker = Callable[..., LocalBroker]
@@ -73,13 +75,23 @@ def in_the_file(central: Central) -> int:
 
 def send(broker: LocalBroker, *messages: tuple[str, bytes]) -> None:
     """Publish as anyone on the network could."""
-    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
     client.connect(broker.host, broker.port)
     client.loop_start()
     for topic, payload in messages:
         client.publish(topic, payload, qos=1).wait_for_publish(PATIENCE_S)
     client.disconnect()
     client.loop_stop()
+
+
+def has_published(outbox: MemoryOutbox, last: int) -> Callable[[], bool]:
+    """Return whether every alert from 1 to `last` is published, as a question."""
+    return lambda: set(range(1, last + 1)) <= set(outbox.published)
+
+
+def has_states(central: Central, count: int) -> Callable[[], bool]:
+    """Return whether central heard of `count` states, as a question."""
+    return lambda: len(central.states) >= count
 
 
 def test_an_alert_arrives_decrypted_and_verified(
@@ -162,7 +174,7 @@ def test_alerts_sent_but_not_marked_are_sent_again_and_kept_once(
     for outbox in (MemoryOutbox(forgetful=True), MemoryOutbox()):
         outbox.add(*rows)
         sender = publishing(any_broker, outbox, device)
-        assert outbox.wait_for(lambda box=outbox: set(range(1, 11)) <= set(box.published))
+        assert outbox.wait_for(has_published(outbox, 10))
         sender.stop()
     outbox.add(device.entry(11))
     sender = publishing(any_broker, outbox, device)
@@ -210,12 +222,12 @@ def test_a_killed_device_is_offline_at_central_and_a_stopped_one_says_so(
     for ending in (subprocess.Popen.kill, None):
         seen = len(central.states)
         process = subprocess.Popen(command, stdin=subprocess.PIPE)
-        assert central.wait_for(lambda at=seen: len(central.states) > at)
+        assert central.wait_for(has_states(central, seen + 1))
         assert central.states[-1].online
         if ending is not None:
             ending(process)
         process.communicate(b"")
-        assert central.wait_for(lambda at=seen: len(central.states) > at + 1)
+        assert central.wait_for(has_states(central, seen + 2))
         assert not central.states[-1].online
 
 
@@ -238,7 +250,7 @@ def test_what_strangers_send_is_counted_and_stops_nothing(
     listening(central, any_broker)
     other = make_central(tmp_path / "other-central")
     stranger = make_device(tmp_path / "stranger", other, name="ct-9")
-    delivery_parts.add_recipient(stranger.folder, central.folder / "central.public.json")
+    add_recipient(stranger.folder, central.folder / "central.public.json")
     topic = alert_topic("north", "ct-1", "critical")
     good = device.entry(1).sealed
     send(
@@ -341,7 +353,7 @@ def test_an_exercise_that_nobody_received_expires_at_the_broker(
             expiries[message.topic.rsplit("/", 1)[1]] = expiry
             watched.changed.notify_all()
 
-    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
     client.on_message = on_message
     client.connect(broker.host, broker.port)
     client.subscribe("scanside/v1/+/+/alert/+", qos=1)

@@ -158,7 +158,7 @@ def _objects(schema: Any) -> Any:
 
 
 def test_the_schema_closes_every_object_and_bounds_every_text_and_list() -> None:
-    schema = validator().schema
+    schema: Any = validator().schema
     assert schema["$id"] == "urn:scanside:alert:1"
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
 
@@ -182,7 +182,7 @@ def test_the_schema_closes_every_object_and_bounds_every_text_and_list() -> None
 
 
 def test_the_schema_and_the_classes_name_the_same_fields() -> None:
-    schema = validator().schema
+    schema: Any = validator().schema
 
     def names(kind: type) -> list[str]:
         assert is_dataclass(kind)

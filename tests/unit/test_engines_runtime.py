@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from engines import (
@@ -45,11 +47,11 @@ def engine(package: ModelPackage) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="module")
-def heads(package: ModelPackage) -> np.ndarray:
+def heads(package: ModelPackage) -> NDArray[Any]:
     """The first phantoms of the check set, float32 (4, 3, h, w)."""
     assert package.check_set is not None
     with np.load(package.check_set) as held:
-        scaled: np.ndarray = held["slices"][:4].astype(np.float32) / np.float32(255)
+        scaled: NDArray[Any] = held["slices"][:4].astype(np.float32) / np.float32(255)
     return scaled
 
 
@@ -76,7 +78,7 @@ def test_the_shipped_model_reproduces_its_check_set(engine: Engine, package: Mod
 
 
 def test_a_batch_gives_what_single_slices_give(
-    engine: Engine, package: ModelPackage, heads: np.ndarray
+    engine: Engine, package: ModelPackage, heads: NDArray[Any]
 ) -> None:
     together = engine.infer({"slices": heads})["logits"]
     alone = [engine.infer({"slices": heads[i : i + 1]})["logits"] for i in range(len(heads))]
@@ -92,7 +94,9 @@ def test_an_engine_tells_its_tensors_up_front(engine: Engine) -> None:
     assert engine.outputs == (TensorSpec("logits", float32, (None, 1)),)
 
 
-def test_a_picture_in_another_memory_order_is_read_right(engine: Engine, heads: np.ndarray) -> None:
+def test_a_picture_in_another_memory_order_is_read_right(
+    engine: Engine, heads: NDArray[Any]
+) -> None:
     strided = np.asfortranarray(heads)
     expected = engine.infer({"slices": heads})["logits"]
     np.testing.assert_array_equal(engine.infer({"slices": strided})["logits"], expected)
@@ -116,7 +120,7 @@ def test_a_picture_in_another_memory_order_is_read_right(engine: Engine, heads: 
     ],
 )
 def test_a_wrong_tensor_is_named_with_what_was_expected_and_what_came(
-    engine: Engine, feeds: dict[str, np.ndarray], says: list[str]
+    engine: Engine, feeds: dict[str, NDArray[Any]], says: list[str]
 ) -> None:
     with pytest.raises(EngineError) as caught:
         engine.infer(feeds)
@@ -226,7 +230,7 @@ def test_importing_engines_imports_no_heavy_library(library: str) -> None:
 
 
 def test_a_check_set_that_disagrees_keeps_the_engine_from_serving(
-    engine: Engine, package: ModelPackage, heads: np.ndarray, tmp_path: Path
+    engine: Engine, package: ModelPackage, heads: NDArray[Any], tmp_path: Path
 ) -> None:
     other = tmp_path / "check.npz"
     logits = engine.infer({"slices": heads})["logits"]
@@ -238,7 +242,7 @@ def test_a_check_set_that_disagrees_keeps_the_engine_from_serving(
 
 @pytest.mark.parametrize("arrays", [{"logits": np.zeros((1, 1))}, {"slices": np.zeros((0, 3))}])
 def test_a_check_set_that_lacks_a_part_is_refused(
-    engine: Engine, package: ModelPackage, arrays: dict[str, np.ndarray], tmp_path: Path
+    engine: Engine, package: ModelPackage, arrays: dict[str, NDArray[Any]], tmp_path: Path
 ) -> None:
     other = tmp_path / "check.npz"
     np.savez(other, **arrays)  # type: ignore[arg-type]

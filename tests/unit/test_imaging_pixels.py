@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from builders import ct_data_set, ct_slice, describe, part10, radiograph
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
@@ -172,7 +175,7 @@ def test_each_frame_of_an_enhanced_image_has_its_own_place_and_rescale() -> None
     assert (second.frame, second.position_mm, second.pixels[0, 0]) == (1, 35.0, 100)
 
 
-def colour(stored: np.ndarray, photometric: str, planar: int = 0) -> bytes:
+def colour(stored: NDArray[Any], photometric: str, planar: int = 0) -> bytes:
     data_set = ct_data_set(
         Modality="OT",
         RescaleSlope=None,
@@ -226,7 +229,7 @@ def test_one_bit_pixels_of_several_frames_are_unpacked() -> None:
     assert second.pixels.tolist() == [[0, 1, 1]]
 
 
-def compressed(frames: list[bytes], *, syntax: str, table: bool = True, **changes: object) -> bytes:
+def compressed(frames: list[bytes], *, syntax: str, table: bool = True, **changes: Any) -> bytes:
     data_set = ct_data_set(stored=RAMP, **changes)
     data_set.PixelData = encapsulate(frames, fragments_per_frame=2, has_bot=table)
     data_set["PixelData"].VR = "OB"
@@ -337,5 +340,5 @@ def test_an_instance_without_pixels_is_called_so() -> None:
         ({"PhotometricInterpretation": "PALETTE COLOR"}, Reason.UNSUPPORTED),
     ],
 )
-def test_an_impossible_description_is_refused(changes: dict[str, object], reason: Reason) -> None:
+def test_an_impossible_description_is_refused(changes: dict[str, Any], reason: Reason) -> None:
     assert refusal_of(ct_slice(**changes)) is reason

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from tools.train.measure import (
     auc,
@@ -18,7 +21,7 @@ from tools.train.measure import (
 )
 
 
-def drawn(n: int, a: float, b: float) -> tuple[np.ndarray, np.ndarray]:
+def drawn(n: int, a: float, b: float) -> tuple[NDArray[Any], NDArray[Any]]:
     """Logits and truths whose real calibration is (a, b)."""
     rng = np.random.default_rng(1)
     logit = rng.normal(0, 2, n)
@@ -68,7 +71,7 @@ def test_the_area_is_the_share_of_pairs_in_the_right_order(rows: list[tuple[int,
 
 
 def test_an_area_without_one_of_the_classes_is_not_a_number() -> None:
-    assert np.isnan(auc(np.arange(3.0), np.ones(3, np.bool_)))
+    assert np.isnan(auc(np.arange(3, dtype=np.float64), np.ones(3, np.bool_)))
 
 
 def test_the_interval_by_patient_is_wider_than_by_slice() -> None:
@@ -77,7 +80,7 @@ def test_the_interval_by_patient_is_wider_than_by_slice() -> None:
     score = np.repeat(rng.normal(0, 1, 20), 30) + rng.normal(0, 0.1, 600)
     rows = np.arange(600)
 
-    def mean(chosen: np.ndarray) -> float:
+    def mean(chosen: NDArray[Any]) -> float:
         return float(score[chosen].mean())
 
     by_patient = bootstrap(list(rows.reshape(20, 30)), mean, n=20, seed=3, rounds=300)
