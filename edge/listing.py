@@ -53,7 +53,7 @@ def print_studies(studies: Sequence[StudyLine], *, as_json: bool) -> None:
         print("No study has come in yet. To send one:")
         print("  scanside-scanner phantom head-ct --lesion --send SCANSIDE@HOST:PORT")
         return
-    table = Table("study", "arrived", "images", "state", "outcome", "urgency", "alerts", "queued")
+    table = _table("study", "arrived", "images", "state", "outcome", "urgency", "alerts", "queued")
     for study in studies:
         table.add_row(
             str(study.id),
@@ -92,7 +92,7 @@ def print_study(
     console.print(f"First byte {_moment(study.first_byte)}, last byte {_moment(study.last_byte)}")
     for reason in study.told["reasons"] if study.told else ():
         console.print(f"  {reason}")
-    table = Table("modality", "body part", "images", "set aside", "conflicts", "complete by")
+    table = _table("modality", "body part", "images", "set aside", "conflicts", "complete by")
     for one in series:
         table.add_row(
             _plain(one.about["modality"]),
@@ -118,7 +118,7 @@ def print_alerts(alerts: Sequence[AlertLine], *, as_json: bool) -> None:
 
 
 def _print_alert_table(console: Console, alerts: Sequence[AlertLine]) -> None:
-    table = Table("alert", "study", "made", "urgency", "bytes", "broker")
+    table = _table("alert", "study", "made", "urgency", "bytes", "broker")
     for alert in alerts:
         table.add_row(
             str(alert.sequence),
@@ -157,6 +157,11 @@ def print_alert(body: bytes, *, as_json: bool) -> None:
 def _console(*, soft_wrap: bool = False) -> Console:
     # No markup: a text that a scanner or a person wrote may hold brackets.
     return Console(highlight=False, markup=False, emoji=False, soft_wrap=soft_wrap)
+
+
+def _table(*columns: str) -> Table:
+    # Without lines, so that in 80 columns every word is whole.
+    return Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
 
 
 def _plain(text: str) -> str:

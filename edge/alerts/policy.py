@@ -14,7 +14,7 @@ from edge.alerts.decision import StudyDecision
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What was last said of a study."""
+    """What was last said of a study; `images` and `series` are how many it spoke of."""
 
     alert_id: str
     status: str
@@ -23,6 +23,7 @@ class Told:
     flagged: tuple[str, ...]
     reasons: tuple[str, ...]
     series: int
+    images: int
 
     @classmethod
     def of(cls, decision: StudyDecision, step: Step, alert_id: str) -> Told:
@@ -35,6 +36,7 @@ class Told:
             flagged=decision.flagged,
             reasons=decision.reasons,
             series=len(decision.series),
+            images=_images(decision),
         )
 
     @classmethod
@@ -80,5 +82,15 @@ def next_alert(decision: StudyDecision, told: Told | None) -> Step | None:
 
 
 def _differs(decision: StudyDecision, told: Told) -> bool:
-    now = (decision.outcome, decision.flagged, decision.reasons, len(decision.series))
-    return now != (told.outcome, told.flagged, told.reasons, told.series)
+    said = (told.outcome, told.flagged, told.reasons, told.series, told.images)
+    return said != (
+        decision.outcome,
+        decision.flagged,
+        decision.reasons,
+        len(decision.series),
+        _images(decision),
+    )
+
+
+def _images(decision: StudyDecision) -> int:
+    return sum(one.instances for one in decision.series)

@@ -213,9 +213,9 @@ def main() -> None:
         while True:
             try:
                 request: Request = daemon.recv()
-            except EOFError:  # the daemon is gone
+                daemon.send(worker.answer(request))
+            except (EOFError, ConnectionError):  # the daemon is gone
                 break
-            daemon.send(worker.answer(request))
     # The engines' own threads need no farewell, and some would delay it.
     os._exit(0)
 
