@@ -172,6 +172,13 @@ class Config(_Section):
             raise ValueError("cert and key belong together: set both or neither")
         return broker
 
+    @field_validator("dicom")
+    @classmethod
+    def _room_for_the_largest(cls, dicom: Dicom) -> Dicom:
+        if dicom.inbound_mb < dicom.max_instance_mb:
+            raise ValueError("inbound_mb is less than max_instance_mb: the largest cannot come in")
+        return dicom
+
     def check_names(self, device: str, site: str) -> None:
         """Refuse keys that were made for another device: alerts would carry another name.
 

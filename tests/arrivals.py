@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from edge.store.studies import Arrival, Store
+from edge.store.records import Arrival
+from edge.store.studies import Store
 
 DEVICE_KEY = bytes(range(32))
 STUDY = "1.2.826.0.1.3680043.10.77.1"

@@ -26,7 +26,8 @@ from edge.analysis.worker_link import Replied, WorkerGone, WorkerLink
 from edge.config import Analysis
 from edge.intake.events import InstanceKept, SenderGone
 from edge.store.journal import StudyState
-from edge.store.studies import Kept, Store, StoredInstance, StoredStudy
+from edge.store.records import Kept, StoredInstance, StoredStudy
+from edge.store.studies import Store
 from engines import ModelPackage
 
 log = logging.getLogger("scanside.analysis")
@@ -267,7 +268,7 @@ class Coordinator:
         if evidence is None:
             return
         series.evidence = evidence
-        self._store.series_closed(series.id, evidence.value)
+        self._store.series_closed(series.id, evidence.value, len(series.instances))
         self._close(study, series)
 
     def _close(self, study: StudyInProgress, series: SeriesInProgress) -> None:
@@ -282,7 +283,7 @@ class Coordinator:
         decision = decide([one.result() for one in study.series.values()], complete=True)
         step = next_alert(decision, study.told)
         if step is None:
-            self._store.study_state(study.id, StudyState.DECIDED)
+            self._store.study_state(study.id, StudyState.DECIDED, study.instances)
         else:
             self._say(study, decision, step, StudyState.DECIDED)
 
@@ -362,7 +363,7 @@ class Coordinator:
         decision = decide([one.result() for one in study.series.values()], complete=True)
         step = next_alert(decision, study.told)
         if step is None:
-            self._store.study_state(study.id, StudyState.QUARANTINED)
+            self._store.study_state(study.id, StudyState.QUARANTINED, study.instances)
         else:
             self._say(study, decision, step, StudyState.QUARANTINED)
 

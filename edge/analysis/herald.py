@@ -81,7 +81,7 @@ class Herald:
             )
             return NewAlert(alert.id, alert.urgency, sealed)
 
-        outcome = Outcome(study.id, study.key, state, step.status, asdict(told))
+        outcome = Outcome(study.id, study.key, state, study.instances, step.status, asdict(told))
         self._outbox.record(outcome, make_alert)
         self._wake()
         return told

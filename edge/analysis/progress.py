@@ -16,7 +16,7 @@ from edge.analysis.completeness import Evidence, SeriesFacts
 from edge.analysis.messages import SliceScore
 from edge.analysis.routing import SeriesAbout
 from edge.imaging.geometry import describe_stack
-from edge.store.studies import StoredInstance
+from edge.store.records import StoredInstance
 from edge.store.study_key import StudyKey
 from engines import ModelPackage
 
@@ -177,6 +177,11 @@ class StudyInProgress:
     told: Told | None
     tail_inference_ms: float = 0.0  # in the engine, after the last byte
     series: dict[int, SeriesInProgress] = field(default_factory=dict)
+
+    @property
+    def instances(self) -> int:
+        """How many instances are known of."""
+        return sum(len(series.instances) for series in self.series.values())
 
     @property
     def complete(self) -> bool:

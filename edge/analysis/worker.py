@@ -13,6 +13,7 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -209,13 +210,11 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     worker = Worker()
-    with Connection(int(sys.argv[1])) as daemon:
+    # Either error says that the daemon is gone.
+    with Connection(int(sys.argv[1])) as daemon, suppress(EOFError, ConnectionError):
         while True:
-            try:
-                request: Request = daemon.recv()
-                daemon.send(worker.answer(request))
-            except (EOFError, ConnectionError):  # the daemon is gone
-                break
+            request: Request = daemon.recv()
+            daemon.send(worker.answer(request))
     # The engines' own threads need no farewell, and some would delay it.
     os._exit(0)
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from edge.imaging.geometry import slice_position
 from edge.imaging.header import Header, Identity
 from edge.imaging.screen import set_aside
-from edge.store.studies import Arrival
+from edge.store.records import Arrival
 
 
 def arrival_of(

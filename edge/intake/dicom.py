@@ -39,8 +39,9 @@ from edge.imaging.header import Limits, UnreadableInstance, read_header
 from edge.intake.arrival import arrival_of
 from edge.intake.bounds import MAX_PDU_BYTES, BoundedSocket, Bounds, InboundBudget, bounded
 from edge.intake.events import InstanceKept, SenderGone
+from edge.store.records import Kept
 from edge.store.spool import OutOfSpace
-from edge.store.studies import Kept, Store
+from edge.store.studies import Store
 
 log = logging.getLogger("scanside.intake")
 

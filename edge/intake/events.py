@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from edge.store.studies import Receipt
+from edge.store.records import Receipt
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,20 +3,21 @@
 It holds no name, no finding and no free text in clear: what a person could be known by is
 sealed with the study's own key before it comes here. Written by one process, read by many.
 
-A study is in one of four states:
+A study is in one of three states:
 
-    receiving ──every series complete──▶ closed ──every slice looked at──▶ decided
-        ▲                                  │                                 │
-        └──────────────an image arrives────┴─────────────────────────────────┘
-    receiving, closed ──the worker died on it twice──▶ quarantined ──an image arrives──▶ quarantined
+    receiving ──every series complete and looked at──▶ decided
+        ▲                                                 │
+        └─────────────────an image arrives────────────────┘
+    receiving ──the worker died on it twice──▶ quarantined ──an image arrives──▶ quarantined
 
-* receiving: images may still come. What was seen so far is analysed as it comes.
-* closed: evidence says that no more will come; the last slices are with the worker.
-* decided: result, alert and sequence number were written in one transaction.
+* receiving: images may still come, or the last of them are with the worker. What was seen so
+  far is analysed as it comes; which series are complete, and by what evidence, is in `series`.
+* decided: result, alert and sequence number were written in one transaction. A study to which
+  an image came in that very moment is receiving still.
 * quarantined: not analysed, said so in an alert; later images are kept, not analysed.
 
-Every step can be repeated: after a crash, studies that are receiving or closed are read from
-the spool again from their first slice, and reach the same result.
+Every step can be repeated: after a crash, studies that are receiving are read from the spool
+again, from their first slice, and reach the same result.
 """
 
 from __future__ import annotations
@@ -101,7 +102,6 @@ class StudyState(str, Enum):
     """Where a study stands; the module's docstring draws the machine."""
 
     RECEIVING = "receiving"
-    CLOSED = "closed"
     DECIDED = "decided"
     QUARANTINED = "quarantined"
 
@@ -210,3 +210,16 @@ def _version(connection: sqlite3.Connection) -> int:
             "Install the version that wrote it, or a later one."
         )
     return version
+
+
+def set_state(write: sqlite3.Connection, study_id: int, state: StudyState, instances: int) -> None:
+    """Record where a study stands, within a transaction.
+
+    An image may have been stored while the study was being decided. It was acknowledged, so
+    the study must not look done: it stays as it is when it has not just `instances` of them.
+    """
+    write.execute(
+        "UPDATE studies SET state = ? WHERE id = ? AND (? OR ? = (SELECT COUNT(*) FROM instances"
+        " JOIN series ON series.id = series_id WHERE study_id = studies.id))",
+        (state.value, study_id, state is StudyState.QUARANTINED, instances),
+    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge.store.journal import Journal
-from edge.store.studies import open_json
+from edge.store.records import open_json
 from edge.store.study_key import StudyKey
 
 

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from edge.store.journal import Journal, StudyState
-from edge.store.studies import seal_json
+from edge.store.journal import Journal, StudyState, set_state
+from edge.store.records import seal_json
 from edge.store.study_key import StudyKey
 
 _RANK = {"critical": 0, "urgent": 1, "routine": 2, "drill": 3}
@@ -46,11 +46,15 @@ class NewAlert:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A result to keep. `summary` is sealed with the study's key."""
+    """A result to keep, of a study with so many instances.
+
+    `summary` is sealed with the study's key.
+    """
 
     study_id: int
     key: StudyKey
     state: StudyState
+    instances: int
     status: str
     summary: dict[str, Any]
 
@@ -76,10 +80,7 @@ class Outbox:
         with self._journal.transaction() as write:
             (last,) = write.execute("SELECT COALESCE(MAX(sequence), 0) FROM outbox").fetchone()
             alert = make_alert(last + 1)
-            write.execute(
-                "UPDATE studies SET state = ? WHERE id = ?",
-                (outcome.state.value, outcome.study_id),
-            )
+            set_state(write, outcome.study_id, outcome.state, outcome.instances)
             write.execute(
                 "INSERT INTO results (study_id, status, summary, decided) VALUES (?,?,?,?)",
                 (outcome.study_id, outcome.status, seal_json(outcome.key, outcome.summary), now),

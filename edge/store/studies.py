@@ -1,125 +1,33 @@
-"""Studies, series and instances: taking them in, and reading them back after a restart."""
+"""The store: takes instances in, durably, and keeps where each study stands."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import secrets
 import sqlite3
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edge.store.claim import Claim
-from edge.store.journal import Journal, StudyState
+from edge.store.journal import Journal, StudyState, set_state
+from edge.store.records import (
+    Arrival,
+    Kept,
+    Receipt,
+    StoredStudy,
+    instance_of,
+    open_json,
+    read_study,
+    record_place,
+    seal_json,
+)
 from edge.store.spool import OutOfSpace, Record, Spool
 from edge.store.study_key import OVERHEAD_BYTES, StudyKey
 
 _KNOWN_SERIES = 256
-
-
-class Kept(Enum):
-    """What became of an instance that was brought to the store."""
-
-    NEW = "new"
-    REPEATED = "repeated"  # the same UID and the same bytes: stored once
-    CONFLICT = "conflict"  # the same UID with other bytes: kept beside the first, flagged
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """An instance as intake brings it.
-
-    Parameters
-    ----------
-    study_uid, series_uid, instance_uid : str
-        DICOM UIDs.
-    pseudonym : str
-        Keyed pseudonym of the patient.
-    identity, about : dict
-        JSON values; both are sealed with the study's key. `identity` is the patient's, `about`
-        is what routes the series to a model.
-    set_aside : str or None
-        Why it will not be looked at; None when it will.
-    position_mm : float or None
-        Along the slice normal.
-    announced : int or None
-        Images in the acquisition or series, as the sender said.
-    acquisition : int or None
-        The acquisition that `announced` speaks of; None when it speaks of the series.
-    first_byte, last_byte : float
-        Seconds since the epoch.
-    """
-
-    study_uid: str
-    series_uid: str
-    instance_uid: str
-    pseudonym: str
-    identity: dict[str, Any]
-    about: dict[str, Any]
-    set_aside: str | None
-    position_mm: float | None
-    announced: int | None
-    acquisition: int | None
-    first_byte: float
-    last_byte: float
-
-
-@dataclass(frozen=True, slots=True)
-class StoredInstance:
-    """An instance on the disk."""
-
-    id: int
-    instance_uid: str
-    record: Record
-    conflict: bool
-    set_aside: str | None
-    position_mm: float | None
-    announced: int | None
-    acquisition: int | None
-    received: float
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What became of an instance, and where it is. `key` opens its record."""
-
-    kept: Kept
-    study_id: int
-    series_id: int
-    instance: StoredInstance
-    key: StudyKey
-
-
-@dataclass(frozen=True, slots=True)
-class StoredSeries:
-    """A series and all its instances, in the order they came."""
-
-    id: int
-    series_uid: str
-    about: dict[str, Any]
-    evidence: str | None
-    reopened: int
-    instances: tuple[StoredInstance, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredStudy:
-    """A study as the journal knows it."""
-
-    id: int
-    study_uid: str
-    pseudonym: str
-    identity: dict[str, Any] = field(repr=False)
-    key: StudyKey
-    state: StudyState
-    deaths: int
-    first_byte: float
-    last_byte: float
-    series: tuple[StoredSeries, ...]
 
 
 @dataclass(slots=True)
@@ -214,14 +122,14 @@ class Store:
                 ).fetchall()
             same = next((twin for twin in twins if twin["digest"] == digest), None)
             if same is not None:
-                stored = _instance(same, path, series.token)
+                stored = instance_of(same, path, series.token)
                 return Receipt(Kept.REPEATED, series.study_id, series.id, stored, series.key)
             record = Record(path, place, series.end, len(sealed))
             self._spool.append(record, sealed)
             row = self._enter(arrival, series, record, digest, conflict=bool(twins))
             series.end += record.length
         kept = Kept.CONFLICT if twins else Kept.NEW
-        stored = _instance(row, path, series.token)
+        stored = instance_of(row, path, series.token)
         return Receipt(kept, series.study_id, series.id, stored, series.key)
 
     def _enter(
@@ -331,15 +239,19 @@ class Store:
         ).fetchone()
         return row
 
-    def series_closed(self, series_id: int, evidence: str) -> None:
-        """Record what evidence closed a series."""
+    def series_closed(self, series_id: int, evidence: str, instances: int) -> None:
+        """Record what evidence closed a series, if it still has just so many instances."""
         with self.journal.transaction() as write:
-            write.execute("UPDATE series SET evidence = ? WHERE id = ?", (evidence, series_id))
+            write.execute(
+                "UPDATE series SET evidence = ? WHERE id = ?"
+                " AND ? = (SELECT COUNT(*) FROM instances WHERE series_id = series.id)",
+                (evidence, series_id, instances),
+            )
 
-    def study_state(self, study_id: int, state: StudyState) -> None:
-        """Record where a study stands."""
+    def study_state(self, study_id: int, state: StudyState, instances: int) -> None:
+        """Record where a study stands, as `edge.store.journal.set_state` does."""
         with self.journal.transaction() as write:
-            write.execute("UPDATE studies SET state = ? WHERE id = ?", (state.value, study_id))
+            set_state(write, study_id, state, instances)
 
     def worker_died(self, study_id: int) -> int:
         """Count a death of the worker on a study; return how many there were."""
@@ -353,18 +265,18 @@ class Store:
         """Read a study with all its series and instances."""
         with self.journal.reading() as read:
             row = read.execute("SELECT * FROM studies WHERE id = ?", (study_id,)).fetchone()
-            return _study(read, row, self._device_key, self._spool)
+            return read_study(read, row, self._device_key, self._spool)
 
     def unfinished(self) -> tuple[int, ...]:
-        """Return the ids of studies that were receiving or closed, oldest first.
+        """Return the ids of studies that were receiving, oldest first.
 
         One without any image is left out: the power went before its first was on the disk.
         """
         with self.journal.reading() as read:
             rows = read.execute(
-                "SELECT id FROM studies WHERE state IN (?, ?) AND EXISTS (SELECT 1 FROM series"
+                "SELECT id FROM studies WHERE state = ? AND EXISTS (SELECT 1 FROM series"
                 " JOIN instances ON series_id = series.id WHERE study_id = studies.id) ORDER BY id",
-                (StudyState.RECEIVING.value, StudyState.CLOSED.value),
+                (StudyState.RECEIVING.value,),
             ).fetchall()
         return tuple(row["id"] for row in rows)
 
@@ -383,76 +295,3 @@ class Store:
             self._spool.close()
             self.journal.close()
             self._claim.close()
-
-
-def seal_json(key: StudyKey, value: dict[str, Any]) -> bytes:
-    """Seal a JSON object with a study's key, for the journal."""
-    return key.seal(json.dumps(value, separators=(",", ":")).encode(), b"journal")
-
-
-def open_json(key: StudyKey, sealed: bytes) -> dict[str, Any]:
-    """Open what `seal_json` made.
-
-    Raises
-    ------
-    SealBroken
-        If it was changed.
-    """
-    value: dict[str, Any] = json.loads(key.open(sealed, b"journal"))
-    return value
-
-
-def _study(
-    read: sqlite3.Connection, row: sqlite3.Row, device_key: bytes, spool: Spool
-) -> StoredStudy:
-    key = StudyKey.unwrap(row["wrapped_key"], device_key)
-    rows = read.execute("SELECT * FROM series WHERE study_id = ? ORDER BY id", (row["id"],))
-    return StoredStudy(
-        id=row["id"],
-        study_uid=row["study_uid"],
-        pseudonym=row["pseudonym"],
-        identity=open_json(key, row["identity"]),
-        key=key,
-        state=StudyState(row["state"]),
-        deaths=row["deaths"],
-        first_byte=row["first_byte"],
-        last_byte=row["last_byte"],
-        series=tuple(
-            StoredSeries(
-                id=series["id"],
-                series_uid=series["series_uid"],
-                about=open_json(key, series["about"]),
-                evidence=series["evidence"],
-                reopened=series["reopened"],
-                instances=_instances(read, series, spool.segment(row["token"], series["token"])),
-            )
-            for series in rows.fetchall()
-        ),
-    )
-
-
-def _instances(
-    read: sqlite3.Connection, series: sqlite3.Row, segment: Path
-) -> tuple[StoredInstance, ...]:
-    rows = read.execute("SELECT * FROM instances WHERE series_id = ? ORDER BY id", (series["id"],))
-    return tuple(_instance(row, segment, series["token"]) for row in rows.fetchall())
-
-
-def _instance(row: sqlite3.Row, segment: Path, series_token: str) -> StoredInstance:
-    place = record_place(series_token, row["digest"])
-    return StoredInstance(
-        id=row["id"],
-        instance_uid=row["instance_uid"],
-        record=Record(segment, place, row["offset"], row["length"]),
-        conflict=bool(row["conflict"]),
-        set_aside=row["set_aside"],
-        position_mm=row["position"],
-        announced=row["announced"],
-        acquisition=row["acquisition"],
-        received=row["received"],
-    )
-
-
-def record_place(series_token: str, digest: bytes) -> bytes:
-    """Return what a record is bound to: its series and the digest of what it holds."""
-    return f"{series_token}:{digest.hex()}".encode()

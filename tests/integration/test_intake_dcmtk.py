@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from intake_parts import HOST, Intake, data_set_of, open_intake
 
+from edge.alerts.message import Alert
 from tools.central.subscriber import Received
 from tools.scanner import Manner, Peer, head_ct_series, send
 from tools.scanner.series import write_series
@@ -25,7 +26,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("dcmsend") is None, reason="DCMTK is not installed"),
 ]
 
-SLICES = 6
+SLICES = 24
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +61,7 @@ def test_echoscu_gets_its_answer(intake: Intake) -> None:
 def test_every_file_of_a_folder_is_kept_as_it_is(
     intake: Intake, files: list[Path], program: str
 ) -> None:
-    options = ["+sd", "+r"] if program == "storescu" else ["+sd", "+r", "--read-from-dicomdir"][:2]
-    sent = dcmtk(program, intake.peer, *options, files[0].parent)
+    sent = dcmtk(program, intake.peer, "+sd", files[0].parent)
     assert sent.returncode == 0, sent.stderr
     intake.wait_until_all_are_gone(1)
     assert intake.events.gone[0].orderly
@@ -75,16 +75,16 @@ def test_compressed_files_are_kept_compressed(
 ) -> None:
     packed = tmp_path / "packed.dcm"
     subprocess.run(["dcmcjpeg", "+e1", files[0], packed], check=True, timeout=60)  # JPEG lossless
-    assert dcmtk("dcmsend", intake.peer, packed).returncode == 0
+    assert dcmtk("dcmsend", intake.peer, "--decompress-never", packed).returncode == 0
     (kept,) = intake.instances
     assert data_set_of(kept) == data_set_of(packed.read_bytes())
 
 
-def test_dcmsend_says_why_a_file_was_not_taken(tmp_path: Path, files: list[Path]) -> None:
+def test_storescu_says_why_a_file_was_not_taken(tmp_path: Path, files: list[Path]) -> None:
     with open_intake(tmp_path, reserve_bytes=1 << 60) as intake:
         sent = dcmtk("storescu", intake.peer, "-v", files[0])
     assert sent.returncode != 0
-    assert re.search(r"out of resources|0xa700", sent.stdout + sent.stderr, re.IGNORECASE)
+    assert re.search(r"out ?of ?resources|0xa700", sent.stdout + sent.stderr, re.IGNORECASE)
 
 
 # The whole appliance
@@ -95,11 +95,12 @@ class Heard:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()  # guards alerts
-        self.alerts: list[Received] = []
+        self.alerts: list[Alert] = []
 
-    def __call__(self, alert: Received) -> None:
+    def __call__(self, received: Received) -> None:
+        assert received.alert is not None
         with self._changed:
-            self.alerts.append(alert)
+            self.alerts.append(received.alert)
             self._changed.notify_all()
 
     def wait_for_final(self, studies: int) -> None:
@@ -107,8 +108,8 @@ class Heard:
             assert self._changed.wait_for(lambda: len(self.finals) >= studies, 60)
 
     @property
-    def finals(self) -> list[Received]:
-        return [one for one in self.alerts if one.alert.status != "provisional"]
+    def finals(self) -> list[Alert]:
+        return [one for one in self.alerts if one.status != "provisional"]
 
 
 def test_a_study_sent_with_dcmsend_is_an_alert_at_central_and_nobody_is_named(
@@ -126,10 +127,10 @@ def test_a_study_sent_with_dcmsend_is_an_alert_at_central_and_nobody_is_named(
         series = head_ct_series(False, slices=3, seed=2)
         send(series, peer, manner=Manner(calling="CT1"))
         heard.wait_for_final(2)
-    alert = heard.finals[0].alert
+    alert = heard.finals[0]
     assert alert.study.series[0].instances == SLICES
-    assert alert.study.series[0].completed_by in ("count", "geometry")
-    assert alert.outcome in ("flagged", "not_flagged", "uncertain")
+    assert alert.study.series[0].completed_by == "count"
+    assert alert.outcome != "not_analysed"
     log = site.appliance.log.read_text(encoding="utf-8")
     assert "DICOM: SCANSIDE listens on" in log
     for one in series:

@@ -33,7 +33,7 @@ from pydicom.uid import (
 )
 
 from edge.intake.events import SenderGone
-from edge.store.studies import Kept
+from edge.store.records import Kept
 from tools.scanner import Manner, echo, head_ct_series, send
 
 # pynetdicom leaves the socket of an aborted connection to the garbage collector.

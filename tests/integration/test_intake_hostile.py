@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import re
 import socket
 import struct
@@ -150,6 +151,27 @@ def test_what_cannot_be_used_is_refused_and_the_association_goes_on(
     assert any(f"0x{status:04X}" in line for line in said)
     for line in said:
         assert not re.search(r"Nobody|TEST-1|ACC1|19640501|etc|[0-9]+(\.[0-9]+){3}", line), line
+
+
+def test_whatever_is_changed_in_an_instance_the_answer_is_a_status_of_the_standard(
+    intake: Intake,
+) -> None:
+    chance = random.Random(20240501)  # noqa: S311
+    header = GOOD.index(b"\xe0\x7f\x10\x00OW")
+    statuses = set()
+    with RawSender(intake.door.port) as sender:
+        for _ in range(300):
+            changed = bytearray(GOOD)
+            for _ in range(chance.choice((1, 1, 2, 8))):
+                changed[chance.randrange(header + 12)] = chance.randrange(256)
+            if chance.random() < 0.2:
+                del changed[chance.randrange(len(changed)) :]
+            answer = sender.store(bytes(changed), instance=UID)
+            assert answer is not None
+            statuses.add(answer.status)
+    # Any other would be an exception that nobody thought of.
+    assert statuses == {0, DOES_NOT_MATCH, CANNOT_UNDERSTAND}
+    assert_goes_on(intake)
 
 
 def test_an_instance_in_an_encoding_other_than_agreed_is_refused(intake: Intake) -> None:
@@ -349,4 +371,4 @@ def test_when_the_disk_is_full_what_was_acknowledged_stays_and_the_rest_is_refus
         }
         assert stored == {uid: slices[uid] for uid in acknowledged}
         if reserve_bytes:  # the reserve is for the journal and the alerts
-            intake.store.series_closed(1, "count")
+            intake.store.series_closed(1, "count", 1)

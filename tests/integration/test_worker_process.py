@@ -30,7 +30,8 @@ from worker_parts import (
 
 from edge.analysis.messages import Closed, Load, Loaded, Looked
 from edge.analysis.worker_link import Replied, WorkerGone
-from edge.store.studies import Receipt, Store
+from edge.store.records import Receipt
+from edge.store.studies import Store
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ from builders import ct_slice
 
 from edge.analysis.messages import Close, Closed, Load, Loaded, Look, Looked, Reply, Request
 from edge.analysis.worker_link import Replied, WorkerGone, WorkerLink
-from edge.store.studies import Receipt, Store
+from edge.store.records import Receipt
+from edge.store.studies import Store
 from engines import shipped_packages
 
 PACKAGE = "head-ct-hemorrhage"

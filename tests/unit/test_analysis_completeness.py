@@ -11,8 +11,8 @@ from arrivals import about
 from edge.analysis.completeness import Evidence, SeriesFacts, judge
 from edge.analysis.progress import SeriesInProgress
 from edge.analysis.routing import SeriesAbout
+from edge.store.records import StoredInstance
 from edge.store.spool import Record
-from edge.store.studies import StoredInstance
 
 OPEN = SeriesFacts(
     received=40,

@@ -6,22 +6,15 @@ import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from arrivals import NAME, STUDY, about, arrival
-from findings import finding, package, series
+from terminal import Terminal, tell_of_a_bleed
 
-from edge.alerts.decision import decide
-from edge.alerts.policy import next_alert
-from edge.analysis.herald import Herald
-from edge.analysis.progress import StudyInProgress
-from edge.cli import main
 from edge.config import default_toml, load_config
 from edge.keys import CENTRAL_PUBLIC, DeviceKeys, init_central
 from edge.store.journal import StudyState
-from edge.store.outbox import Outbox
 from edge.store.studies import Store
 
 # The MQTT library leaves the sockets of a failed connection to the garbage collector.
@@ -41,30 +34,6 @@ COMMANDS = [
     "alerts list",
     "alerts show",
 ]
-
-
-class Terminal:
-    """Runs `scanside` as a person would, and holds what it printed."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str], config: Path) -> None:
-        self._capsys = capsys
-        self.config = config
-        self.out = ""
-        self.err = ""
-
-    def __call__(self, command: str, *arguments: str, with_config: bool = True) -> int:
-        words = [*command.split(), *arguments]
-        code = main([*words, "--config", str(self.config)] if with_config else words)
-        self.out, self.err = self._capsys.readouterr()
-        return code
-
-    def refused(self, command: str, *arguments: str) -> str:
-        """Run a command that fails, and return the one message it failed with."""
-        assert self(command, *arguments) == 1
-        assert self.out == ""
-        assert self.err.startswith("scanside: ")
-        assert "Traceback" not in self.err
-        return self.err.removeprefix("scanside: ").rstrip("\n")
 
 
 @pytest.fixture
@@ -87,34 +56,11 @@ def used(scanside: Terminal) -> Terminal:
             store.keep(arrival(number), bytes(100))
         store.keep(arrival(1), bytes(50))
         store.keep(arrival(9, set_aside="a localizer"), bytes(100))
-        store.series_closed(1, "geometry")
+        store.series_closed(1, "geometry", 5)
         store.keep(arrival(study=f"{STUDY}.2", about=about("[/b] \x1b[31mred")), bytes(100))
-        store.study_state(2, StudyState.QUARANTINED)
+        store.study_state(2, StudyState.QUARANTINED, 1)
         tell_of_a_bleed(store, keys)
     return scanside
-
-
-def tell_of_a_bleed(store: Store, keys: DeviceKeys) -> None:
-    stored = store.study(1)
-    study = StudyInProgress(
-        id=stored.id,
-        study_uid=stored.study_uid,
-        pseudonym=stored.pseudonym,
-        identity=stored.identity,
-        key=stored.key,
-        first_byte=stored.first_byte,
-        last_byte=stored.last_byte,
-        told=None,
-    )
-    doubtful = replace(series(finding(0.9, key_instance=None)), doubts=("[odd] :warning: doubt",))
-    decision = decide([doubtful, series(reason="no model for this kind of study")], complete=True)
-    step = next_alert(decision, None)
-    assert step is not None
-    herald = Herald(
-        keys, [keys.console], Outbox(store.journal), with_identity=False, wake=lambda: None
-    )
-    engines = {package().name: ("onnxruntime", "fp32")}
-    herald.tell(study, decision, step, StudyState.DECIDED, engines)
 
 
 # Help

@@ -207,6 +207,11 @@ def test_a_certificate_and_its_key_come_together(file: Path, key: str) -> None:
     assert said.startswith(f"{file} line 2: [broker]: cert and key belong together")
 
 
+def test_the_largest_instance_fits_into_the_memory_for_all(file: Path) -> None:
+    said = refusal(file, "[dicom]\nmax_instance_mb = 100\ninbound_mb = 99\n")
+    assert said.startswith(f"{file} line 1: [dicom]: inbound_mb is less than max_instance_mb")
+
+
 @pytest.mark.parametrize("text", ["port =", '[device]\nname = "a"\nname = "b"\n', "[broker\n"])
 def test_text_that_is_not_toml_is_refused_with_its_place(file: Path, text: str) -> None:
     said = refusal(file, text)
@@ -237,5 +242,5 @@ def test_a_folder_is_not_a_configuration(tmp_path: Path) -> None:
 def test_keys_of_another_device_are_refused() -> None:
     config = Config()
     config.check_names("scanside-1", "hospital")
-    with pytest.raises(ConfigError, match="of device 'other' at site 'hospital'.*scanside-1"):
+    with pytest.raises(ConfigError, match=r"of device 'other' at site 'hospital'.*scanside-1"):
         config.check_names("other", "hospital")

@@ -12,7 +12,7 @@ from builders import ct_slice, radiograph
 from edge.imaging.header import Limits, read_header
 from edge.intake.arrival import arrival_of
 from edge.intake.bounds import InboundBudget, OverLimit
-from edge.store.studies import Arrival
+from edge.store.records import Arrival
 
 
 def test_an_instance_that_has_begun_may_grow_to_the_whole_budget_and_no_further() -> None:

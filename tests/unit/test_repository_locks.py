@@ -85,7 +85,9 @@ def test_a_lock_names_no_address_and_no_place_on_a_machine(lock: str) -> None:
 
 
 def test_the_tests_run_on_the_versions_that_the_appliance_runs() -> None:
-    assert pins("run") <= pins("dev")
+    # Without the markers: the tests may want on every Python what the appliance wants on one.
+    run, dev = ({pin[:2] for pin in pins(lock)} for lock in ("run", "dev"))
+    assert run <= dev
 
 
 def test_the_project_can_be_built_from_the_lock_alone() -> None:

@@ -29,7 +29,7 @@ def outbox(store: Store) -> Outbox:
 
 
 def outcome(store: Store, state: StudyState = StudyState.DECIDED) -> Outcome:
-    return Outcome(1, store.study(1).key, state, "final", SUMMARY)
+    return Outcome(1, store.study(1).key, state, 1, "final", SUMMARY)
 
 
 def alert(urgency: str = "routine") -> Callable[[int], NewAlert]:
@@ -67,7 +67,7 @@ def test_an_alert_with_an_id_that_was_there_leaves_no_result(store: Store, outbo
     outbox.record(outcome(store), lambda _: NewAlert("same", "routine", b""))
     with pytest.raises(Exception, match="UNIQUE"):
         outbox.record(
-            Outcome(1, store.study(1).key, StudyState.QUARANTINED, "final", {}),
+            Outcome(1, store.study(1).key, StudyState.QUARANTINED, 1, "final", {}),
             lambda _: NewAlert("same", "routine", b""),
         )
     assert store.study(1).state is StudyState.DECIDED
@@ -77,7 +77,7 @@ def test_an_alert_with_an_id_that_was_there_leaves_no_result(store: Store, outbo
 def test_the_last_result_is_the_one_that_was_kept_last(store: Store, outbox: Outbox) -> None:
     for number in range(3):
         outbox.record(
-            Outcome(1, store.study(1).key, StudyState.RECEIVING, "final", {"n": number}), alert()
+            Outcome(1, store.study(1).key, StudyState.RECEIVING, 1, "final", {"n": number}), alert()
         )
     assert store.last_result(store.study(1)) == {"n": 2}
 
@@ -141,7 +141,7 @@ def test_a_result_is_not_kept_in_clear(store: Store, outbox: Outbox, tmp_path: P
 def test_a_result_of_a_study_that_is_not_there_is_refused(store: Store, outbox: Outbox) -> None:
     with pytest.raises(Exception, match="FOREIGN KEY"):
         outbox.record(
-            Outcome(99, store.study(1).key, StudyState.DECIDED, "final", SUMMARY), alert()
+            Outcome(99, store.study(1).key, StudyState.DECIDED, 1, "final", SUMMARY), alert()
         )
     assert outbox.backlog() == 0
 

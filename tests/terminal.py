@@ -1,0 +1,72 @@
+"""A terminal in front of an appliance that has something to show."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from findings import finding, package, series
+
+from edge.alerts.decision import decide
+from edge.alerts.policy import next_alert
+from edge.analysis.herald import Herald
+from edge.analysis.progress import SeriesInProgress, StudyInProgress
+from edge.analysis.routing import SeriesAbout
+from edge.cli import main
+from edge.keys import DeviceKeys
+from edge.store.journal import StudyState
+from edge.store.outbox import Outbox
+from edge.store.studies import Store
+
+
+class Terminal:
+    """Runs `scanside` as a person would, and holds what it printed."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], config: Path) -> None:
+        self._capsys = capsys
+        self.config = config
+        self.out = ""
+        self.err = ""
+
+    def __call__(self, command: str, *arguments: str, with_config: bool = True) -> int:
+        words = [*command.split(), *arguments]
+        code = main([*words, "--config", str(self.config)] if with_config else words)
+        self.out, self.err = self._capsys.readouterr()
+        return code
+
+    def refused(self, command: str, *arguments: str) -> str:
+        """Run a command that fails, and return the one message it failed with."""
+        assert self(command, *arguments) == 1
+        assert self.out == ""
+        assert self.err.startswith("scanside: ")
+        assert "Traceback" not in self.err
+        return self.err.removeprefix("scanside: ").rstrip("\n")
+
+
+def tell_of_a_bleed(store: Store, keys: DeviceKeys) -> None:
+    """Have the first study of a store decided, with a bleed in one of its two series."""
+    stored = store.study(1)
+    study = StudyInProgress(
+        id=stored.id,
+        study_uid=stored.study_uid,
+        pseudonym=stored.pseudonym,
+        identity=stored.identity,
+        key=stored.key,
+        first_byte=stored.first_byte,
+        last_byte=stored.last_byte,
+        told=None,
+    )
+    for one in stored.series:
+        known = SeriesInProgress(one.id, one.series_uid, SeriesAbout.from_json(one.about))
+        known.instances = {image.id: image.instance_uid for image in one.instances}
+        study.series[one.id] = known
+    doubtful = replace(series(finding(0.9, key_instance=None)), doubts=("[odd] :warning: doubt",))
+    decision = decide([doubtful, series(reason="no model for this kind of study")], complete=True)
+    step = next_alert(decision, None)
+    assert step is not None
+    herald = Herald(
+        keys, [keys.console], Outbox(store.journal), with_identity=False, wake=lambda: None
+    )
+    engines = {package().name: ("onnxruntime", "fp32")}
+    herald.tell(study, decision, step, StudyState.DECIDED, engines)
