@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from edge.alerts.bell import Bell
 from edge.alerts.broker import BrokerError, broker_settings
 from edge.alerts.connection import Connection, Session
+from edge.alerts.sealing import MAX_RECIPIENTS
 from edge.config import Config, ConfigError, load_config
 from edge.key_files import KeyFileError
 from edge.keys import DeviceKeys, load_recipients
@@ -88,7 +90,14 @@ def _keys(config: Config) -> Iterator[CheckResult]:
         yield CheckResult("keys", Grade.BAD, str(error))
         return
     yield CheckResult("keys", Grade.GOOD, f"device {keys.device} at site {keys.site}")
-    if recipients:
+    if len(recipients) >= MAX_RECIPIENTS:
+        yield CheckResult(
+            "recipients",
+            Grade.BAD,
+            f"{len(recipients)} servers; an alert is sealed for {MAX_RECIPIENTS - 1} at most",
+            f"Remove files from {config.storage.keys}/recipients.",
+        )
+    elif recipients:
         names = ", ".join(one.owner for one in recipients)
         yield CheckResult("recipients", Grade.GOOD, names)
     else:
@@ -123,7 +132,8 @@ def _journal(config: Config) -> Iterator[CheckResult]:
         yield CheckResult("journal", Grade.GOOD, "none yet; the first start makes it")
         return
     try:
-        backlog = Outbox(Journal(file, read_only=True)).backlog()
+        with closing(Journal(file, read_only=True)) as journal:
+            backlog = Outbox(journal).backlog()
     except JournalError as error:
         yield CheckResult("journal", Grade.BAD, str(error))
         return
@@ -147,13 +157,13 @@ def _models(config: Config) -> Iterator[CheckResult]:
 def _model(package: ModelPackage, threads: int) -> CheckResult:
     name = f"model {package.name}"
     try:
-        engine = load_engine(package, threads=threads)
-        parity = compare(engine, package)
-        engine.close()
+        with closing(load_engine(package, threads=threads)) as engine:
+            parity = compare(engine, package)
+            runs = f"{engine.name} {engine.precision}"
     except (EngineError, PackageError) as error:
         return CheckResult(name, Grade.BAD, str(error))
     text = (
-        f"{package.version}, {engine.name} {engine.precision}, off by {parity.worst:.1e} from the "
+        f"{package.version}, {runs}, off by {parity.worst:.1e} from the "
         f"reference (up to {parity.tolerance:.1e} is allowed)"
     )
     return CheckResult(name, Grade.GOOD if parity.agrees else Grade.BAD, text)

@@ -35,7 +35,13 @@ DEFAULT_CONFIG = Path("/etc/scanside/config.toml")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit code (0 done, 1 failed, 2 wrong usage)."""
+    """Run one command.
+
+    Returns
+    -------
+    int
+        0 done, 1 failed, 2 wrong usage, configuration or keys (systemd does not try again).
+    """
     options = _parser().parse_args(arguments)
     try:
         code: int = options.command(options)
@@ -44,9 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, head or less, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (ConfigError, KeyFileError) as error:
+        print(f"scanside: {error}", file=sys.stderr)
+        return 2
     except (
-        ConfigError,
-        KeyFileError,
         InvalidNameError,
         JournalError,
         PackageError,

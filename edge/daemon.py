@@ -16,6 +16,7 @@ from importlib.metadata import version
 
 from edge.alerts.broker import broker_settings
 from edge.alerts.publisher import Publisher, PublisherState
+from edge.alerts.sealing import MAX_RECIPIENTS
 from edge.analysis.coordinator import Coordinator
 from edge.analysis.herald import Herald
 from edge.config import Config
@@ -71,6 +72,12 @@ class Daemon:
             version=version("scanside"),
         )
         recipients = [*load_recipients(config.storage.keys), keys.console]
+        if len(recipients) > MAX_RECIPIENTS:
+            raise DaemonError(
+                f"{len(recipients) - 1} servers are to read the alerts; an alert is sealed for "
+                f"{MAX_RECIPIENTS - 1} at most.\n  Remove files from "
+                f"{config.storage.keys}/recipients."
+            )
         herald = Herald(
             keys,
             recipients,
@@ -100,7 +107,7 @@ class Daemon:
             notify(READY)
             self._watch()
             notify(STOPPING)
-            log.info("Stopping")
+            log.info("Stopping. Since the start: %s", self._door.counts)
 
     @contextmanager
     def _rooms(self) -> Iterator[None]:

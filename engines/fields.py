@@ -54,13 +54,14 @@ class Table:
         """Whether the key is written at all."""
         return key in self._values
 
-    def text(self, key: str, default: Any = _REQUIRED) -> str:
-        """Return a text that is not empty."""
-        value = self._take(key, default, "a text that is not empty")
+    def text(self, key: str, default: Any = _REQUIRED, *, longest: int = 20_000) -> str:
+        """Return a text that is not empty, of at most `longest` characters."""
+        allowed = f"a text of 1 to {longest} characters"
+        value = self._take(key, default, allowed)
         if value is default:
             return str(default)
-        if not isinstance(value, str) or not value.strip():
-            raise self.refuse(key, "a text that is not empty")
+        if not isinstance(value, str) or not 0 < len(value.strip()) <= longest:
+            raise self.refuse(key, allowed)
         return value.strip()
 
     def choice(self, key: str, allowed: Sequence[str]) -> str:

@@ -125,7 +125,7 @@ def _same_model(package: ModelPackage, table: Table) -> None:
 
 
 def _matching(table: Table, key: str, pattern: re.Pattern[str], allowed: str) -> str:
-    value = table.text(key)
+    value = table.text(key, longest=64)
     if not pattern.fullmatch(value):
         raise table.refuse(key, allowed)
     return value
@@ -206,13 +206,13 @@ def _finding(table: Table) -> FindingSpec:
     coded = table.table("code")
     code = Code(
         scheme=_matching(coded, "scheme", _SCHEME, "SCT, RADLEX, DCM or 99 and a private name"),
-        value=coded.text("value"),
-        meaning=coded.text("meaning"),
+        value=coded.text("value", longest=64),
+        meaning=coded.text("meaning", longest=128),
     )
     coded.close()
     finding = FindingSpec(
         code=code,
-        label=table.text("label"),
+        label=table.text("label", longest=128),
         output=table.whole("output", 0, 10_000),
         calibration=table.pair("calibration", -1000, 1000),
         threshold=table.number("threshold", 0, 1),

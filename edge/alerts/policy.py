@@ -73,6 +73,10 @@ def next_alert(decision: StudyDecision, told: Told | None) -> Step | None:
         return None
     if told is None:
         return Step("final", decision.urgency, None)
+    if told.flagged and decision.outcome == "not_analysed":
+        # No evidence against the flag: the earlier alert stands, and this one says what is missing.
+        said = (told.outcome, told.reasons) == (decision.outcome, decision.reasons)
+        return None if said else Step("final", told.urgency, None)
     if told.flagged and not decision.flagged:
         # It goes where the flag went, so that whoever saw the flag sees it taken back.
         return Step("retracted", told.urgency, supersedes)

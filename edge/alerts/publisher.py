@@ -43,6 +43,7 @@ MAX_IN_FLIGHT = 20
 DRILL_EXPIRY_S = 3600  # an exercise that comes an hour late would only confuse
 _PUBLISH_OVERHEAD = 512  # bytes of header, topic and properties, rounded up
 _BACKOFF_S = (0.25, 60.0)  # first, longest
+_GOODBYE = 0  # in place of a sequence, which count from 1
 _STEADY_S = 10.0  # a connection that held so long was a good one
 
 log = logging.getLogger("scanside.alerts")
@@ -265,8 +266,8 @@ class Publisher:
         while connection.acknowledged:
             answer = connection.acknowledged.popleft()
             sent = self._in_flight.pop(answer.mid, None)
-            if sent is None:
-                continue  # the birth message
+            if sent is None or sent.sequence == _GOODBYE:
+                continue  # the birth message, or the farewell
             if answer.failure is None:
                 self._outbox.mark_published(sent.sequence)
                 self._published += 1
@@ -294,12 +295,9 @@ class Publisher:
         mid = connection.publish(
             self._state_topic, bye, retain=True, content_type="application/json"
         )
-        self._in_flight[mid] = _Sent(0, 0)
+        self._in_flight[mid] = _Sent(_GOODBYE, 0)
         while self._in_flight and time.monotonic() < deadline:
             connection.turn(deadline - time.monotonic(), self._bell)
-            while connection.acknowledged and connection.acknowledged[0].mid == mid:
-                connection.acknowledged.popleft()
-                del self._in_flight[mid]
             self._settle(connection)
         connection.close(self._bell, max(0.0, deadline - time.monotonic()))
         self._reason = "stopped"

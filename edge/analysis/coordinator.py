@@ -36,6 +36,7 @@ _TICK_S = 0.25
 _DEATHS_A_STUDY = 2
 
 QUARANTINED = "analysis failed twice on this study; it is quarantined"
+QUARANTINED_FLAGGED = f"{QUARANTINED}; the earlier alert stands"
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,9 +357,10 @@ class Coordinator:
         study = self._studies.pop(study_id, None)
         if study is None:
             return
+        flagged = study.told is not None and bool(study.told.flagged)
         for series in study.series.values():
             series.start_over()
-            series.failure = QUARANTINED
+            series.failure = QUARANTINED_FLAGGED if flagged else QUARANTINED
             series.finished = True
         decision = decide([one.result() for one in study.series.values()], complete=True)
         step = next_alert(decision, study.told)

@@ -80,6 +80,12 @@ class IntakeCounts:
     refused: int = 0
     turned_away: int = 0
 
+    def __str__(self) -> str:
+        return (
+            f"{self.stored} instances stored, {self.repeated} repeated, {self.refused} refused, "
+            f"{self.turned_away} senders turned away"
+        )
+
 
 class DicomDoor:
     """A C-STORE and C-ECHO SCP in front of the store.

@@ -73,6 +73,11 @@ def decision_of(complete: bool, parts: object) -> StudyDecision:
             [Step("provisional", "critical", None), Step("retracted", "critical", "alert-1")],
         ),
         (
+            "a flag stands when the analysis fails afterwards",
+            [(OPEN, BLEED), (COMPLETE, NOT_ANALYSED), (COMPLETE, NOT_ANALYSED)],
+            [Step("provisional", "critical", None), Step("final", "critical", None), None],
+        ),
+        (
             "a flag that becomes uncertain is taken back",
             [(OPEN, BLEED), (COMPLETE, UNSURE)],
             [Step("provisional", "critical", None), Step("retracted", "critical", "alert-1")],

@@ -152,6 +152,14 @@ def test_without_a_configuration_every_command_says_how_to_get_one(
     )
 
 
+@pytest.mark.parametrize("key", ["ports = 1", "port = true"])
+def test_run_leaves_with_2_when_another_try_would_be_no_better(
+    scanside: Terminal, key: str
+) -> None:
+    scanside.config.write_text(f"[broker]\n{key}\n", encoding="utf-8")
+    assert scanside("run") == 2
+
+
 def test_a_wrong_key_is_told_with_its_line(scanside: Terminal) -> None:
     scanside.config.write_text("[broker]\nports = 1\n", encoding="utf-8")
     assert "line 2: there is no [broker] ports." in scanside.refused("studies list")

@@ -100,7 +100,7 @@ def test_a_package_cannot_be_changed_after_it_was_checked() -> None:
         (r"^version = .*", 'version = "1.0"', ["[model] version = '1.0'", "1.2.0"]),
         (r"^version = .*", "", ["[model] version is missing"]),
         (r"^sha256 = .*", 'sha256 = "abc"', ["[model] sha256 = 'abc'", "64 digits"]),
-        (r"^licence = .*", 'licence = " "', ["[model] licence", "not empty"]),
+        (r"^licence = .*", 'licence = " "', ["[model] licence", "1 to 20000 characters"]),
         (r"^layout = .*", 'layout = "NHWC"', ["[input] layout = 'NHWC'", '"NCHW"']),
         (r"^height = .*", "height = -1", ["[input] height = -1", "from 8 to 4096"]),
         (r"^height = .*", "height = 160.5", ["[input] height = 160.5", "whole number"]),
