@@ -83,7 +83,7 @@ def test_compressed_files_are_kept_compressed(
 def test_storescu_says_why_a_file_was_not_taken(tmp_path: Path, files: list[Path]) -> None:
     with open_intake(tmp_path, reserve_bytes=1 << 60) as intake:
         sent = dcmtk("storescu", intake.peer, "-v", files[0])
-    assert sent.returncode != 0
+    # Not the exit code: storescu leaves with the status modulo 256, and 0xA700 makes 0 of that.
     assert re.search(r"out ?of ?resources|0xa700", sent.stdout + sent.stderr, re.IGNORECASE)
 
 
