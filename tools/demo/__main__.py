@@ -81,7 +81,7 @@ def _one_study(
 ) -> None:
     bleed = number % 2 == 0
     series = head_ct_series(bleed, slices=options.slices, seed=number)
-    name = f"head CT {number + 1}\n{'bleed drawn' if bleed else 'no bleed drawn'}"
+    name = f"head CT {number + 1}\n{'bleed' if bleed else 'no bleed'}\ndrawn"
     study = watch.follow(name, series[0].StudyInstanceUID, len(series))
 
     def on_sent(_index: int, _began: int, last_byte_ns: int, status: int | None) -> None:
@@ -98,7 +98,7 @@ def _finish(file: Path | None, watch: Watch, console: Console) -> int:
     figures = report(watch.studies)
     if file is not None:
         text = json.dumps(figures, indent=2) + "\n"
-        file.write_text(text.replace("\\n", ", "), encoding="utf-8")
+        file.write_text(text.replace("\\n", " "), encoding="utf-8")
         console.print(f"Wrote {file}.")
     return 0 if all(_arrived(study) for study in watch.studies) else 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -13,7 +14,18 @@ from edge.alerts.message import NOTICE
 from edge.listing import URGENCY_STYLE
 from tools.watch import Followed
 
-_SHOWN = 14
+_SHOWN = 8
+_COLUMNS = (
+    ("study", 9),
+    ("slices", 6),
+    ("finding", 12),
+    ("urgency", 10),
+    ("alert", 11),
+    ("last byte\nto alert", 9),
+    ("central", 9),
+)
+
+_EARLY = "Early: before the last byte left the scanner. To alert: until central had opened it."
 
 _OUTCOMES = {
     "flagged": "FLAGGED",
@@ -25,20 +37,13 @@ _OUTCOMES = {
 
 def board(studies: Sequence[Followed]) -> RenderableType:
     """Return the table of the latest studies."""
-    table = Table(expand=True)
-    for title in (
-        "study",
-        "slices",
-        "finding",
-        "urgency",
-        "alert",
-        "last byte\nto alert",
-        "central",
-    ):
-        table.add_column(title)
+    # Fits a terminal of 80 columns.
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, padding=(0, 1, 1, 0))
+    for title, width in _COLUMNS:
+        table.add_column(title, min_width=width)
     for study in studies[-_SHOWN:]:
         table.add_row(*_row(study))
-    return Group(table, Text(NOTICE, "dim"))
+    return Group(table, Text(_EARLY, "dim"), Text(NOTICE, "dim"))
 
 
 def _row(study: Followed) -> tuple[RenderableType, ...]:
@@ -56,7 +61,7 @@ def _row(study: Followed) -> tuple[RenderableType, ...]:
     lead = study.provisional_lead_ms
     status = alert.status
     if lead is not None and lead > 0:
-        status = f"{status}\nprovisional {lead / 1000:.1f} s\nbefore the last byte"
+        status = f"{status}\nprovisional\n{lead / 1000:.1f} s early"
     latency = study.last_byte_to_central_ms
     return (
         study.name,
@@ -65,7 +70,7 @@ def _row(study: Followed) -> tuple[RenderableType, ...]:
         Text(f" {alert.urgency.upper()} ", URGENCY_STYLE[alert.urgency]),
         status,
         "" if latency is None else f"{latency:.0f} ms",
-        Text("decrypted\nsignature valid", "green"),
+        Text("decrypted\nverified", "green"),
     )
 
 
