@@ -130,7 +130,8 @@ def load(name: Module) -> Flavour:
 
 def write_whole(target: Path, content: bytes) -> None:
     """Write a file so that it is there whole, durably, or not at all."""
-    partial = target.with_name(f"{target.name}.partial")
+    # A name of its own: a process whose end nobody has seen yet may still be writing.
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     with partial.open("wb") as stream:
         stream.write(content)
         stream.flush()

@@ -33,6 +33,7 @@ from engines.build import (
     build,
     shapes_of,
 )
+from engines.cache import EngineCache, EngineKey
 from engines.graph.fp16 import to_fp16
 from engines.graph.int8 import Calibrator, to_int8
 
@@ -224,3 +225,14 @@ def test_a_plan_survives_the_way_to_the_builder(shipped: BuildPlan) -> None:
     plan = replace(shipped, timing_cache=Path("/var/timing"), dla_core=1)
     assert BuildPlan.from_json(plan.to_json()) == plan
     assert np.prod(plan.shapes[0].largest) == 16 * 3 * 160 * 160
+
+
+def test_a_built_engine_is_kept_and_not_built_again(shipped: BuildPlan, tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path / "engines", limit=GIB)
+    key = EngineKey(
+        SHIPPED.digest, "tensorrt_rtx", "none", "SM89", "fp32", str(shipped.shapes), "0.1.0"
+    )
+    first = cache.get_or_build(key, lambda path: build(replace(shipped, target=path)))
+    assert cache.get_or_build(key, lambda path: pytest.fail(f"{path} was built again")) == first
+    names = {file.name.partition(".")[2] for file in (tmp_path / "engines").iterdir()}
+    assert names == {"engine", "json", "lock", ""}
