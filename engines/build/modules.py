@@ -1,0 +1,143 @@
+"""`tensorrt` and `tensorrt_rtx`: one interface, and all that differs between them.
+
+| | TensorRT 10.3 to 11 | TensorRT for RTX |
+|---|---|---|
+| typing | strong where asked, which we always do | strong alone |
+| timing cache | remembers kernels between builds | none: kernels are chosen when it runs |
+| building without that GPU | no | for SM 75 to 121, by name |
+| DLA | on a Jetson Orin and Xavier | no |
+
+What is written here for `tensorrt` follows its documented interface and was not run: its builder
+needs a GPU. What is written for `tensorrt_rtx` is run by the tests.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engines.build.plan import BuildPlan, Module
+
+_INSTALL = {
+    "tensorrt": "It comes with JetPack; elsewhere: pip install tensorrt",
+    "tensorrt_rtx": "Install it with: pip install tensorrt-rtx-cu13",
+}
+
+
+class PlanRefused(ValueError):
+    """The module, or this machine, cannot do what the plan asks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flavour:
+    """One of the two modules.
+
+    Parameters
+    ----------
+    name : str
+        ``tensorrt`` or ``tensorrt_rtx``.
+    module : module
+        Untyped: neither ships annotations that hold for every version.
+    """
+
+    name: Module
+    module: Any
+
+    @property
+    def version(self) -> str:
+        """As in ``10.3.0``."""
+        return str(self.module.__version__)
+
+    def network_flags(self) -> int:
+        """Return the creation flags: strongly typed, so that the graph alone decides precision."""
+        flag = getattr(self.module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+        return 0 if flag is None else 1 << int(flag)  # 0 where no other kind is left
+
+    def configure(self, builder: Any, config: Any, plan: BuildPlan) -> list[str]:
+        """Set pools, target GPU, DLA and timing cache; return what could not be had.
+
+        Raises
+        ------
+        PlanRefused
+            If the plan asks for a GPU that the module cannot build for.
+        """
+        trt = self.module
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, plan.workspace)
+        if self.name == "tensorrt_rtx":
+            return self._configure_rtx(config, plan)
+        if plan.capability is not None:
+            raise PlanRefused(
+                "TensorRT builds only for the GPU of the machine it runs on: leave capability out."
+            )
+        notes = self._configure_dla(builder, config, plan)
+        if plan.timing_cache is not None:
+            known = plan.timing_cache.read_bytes() if plan.timing_cache.is_file() else b""
+            cache = config.create_timing_cache(known)
+            if not config.set_timing_cache(cache, ignore_mismatch=False):
+                notes.append("The timing cache is of another GPU or version; it is begun anew.")
+                config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
+        return notes
+
+    def keep_timings(self, config: Any, plan: BuildPlan) -> None:
+        """Write the timing cache back, where there is one."""
+        if self.name == "tensorrt_rtx" or plan.timing_cache is None:
+            return
+        write_whole(plan.timing_cache, bytes(config.get_timing_cache().serialize()))
+
+    def _configure_rtx(self, config: Any, plan: BuildPlan) -> list[str]:
+        if plan.dla_core is not None:
+            raise PlanRefused("TensorRT for RTX has no DLA: leave dla_core out.")
+        if plan.capability is not None:
+            known = self.module.ComputeCapability
+            capability = getattr(known, plan.capability, None)
+            if capability is None:
+                names = sorted((name for name in dir(known) if name.startswith("SM")), key=_number)
+                raise PlanRefused(
+                    f"capability {plan.capability!r} is not one of {', '.join(names)}."
+                )
+            config.num_compute_capabilities = 1
+            if not config.set_compute_capability(capability, 0):
+                raise PlanRefused(f"capability {plan.capability!r} was refused by the builder.")
+        return []
+
+    def _configure_dla(self, builder: Any, config: Any, plan: BuildPlan) -> list[str]:
+        if plan.dla_core is None:
+            return []
+        if plan.dla_core >= builder.num_DLA_cores:
+            return [f"No DLA core {plan.dla_core} on this machine: built for the GPU."]
+        config.default_device_type = self.module.DeviceType.DLA
+        config.DLA_core = plan.dla_core
+        config.set_flag(self.module.BuilderFlag.GPU_FALLBACK)
+        return []
+
+
+def load(name: Module) -> Flavour:
+    """Import one of the modules.
+
+    Raises
+    ------
+    PlanRefused
+        If it is not installed, or what it needs of the machine is missing.
+    """
+    try:
+        return Flavour(name, importlib.import_module(name))
+    except (ImportError, OSError) as error:
+        raise PlanRefused(f"{name} cannot be imported ({error}). {_INSTALL[name]}") from error
+
+
+def write_whole(target: Path, content: bytes) -> None:
+    """Write a file so that it is there whole, durably, or not at all."""
+    # A name of its own: a process whose end nobody has seen yet may still be writing.
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    with partial.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(target)
+
+
+def _number(name: str) -> int:
+    return int(name.removeprefix("SM"))

@@ -1,0 +1,266 @@
+"""Built engines, kept by what they were built from.
+
+An engine fits one model, builder, GPU, precision and set of shapes; the name of its files is the
+digest of all of these, so a change of any of them is simply another engine.
+
+    KEY.engine      the engine
+    KEY.json        its size, its digest and what KEY stands for; written last, so it is the proof
+    KEY.lock        held while KEY is built, so that two processes do not build the same twice
+    KEY.partial*    being written by whoever holds that lock
+    lock            held while entries are put in or thrown out
+
+The kernel drops a lock with its process, so a `kill -9` at any instant leaves either the entry or
+nothing: a partial file without a holder is swept away. An entry whose bytes are not those that its
+digest names is thrown out and built again. Lock files are empty and stay, because removing a lock
+that another process is about to take would give it to two.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+_KEY_DIGITS = 64
+
+
+class CacheError(RuntimeError):
+    """The cache cannot be used; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineKey:
+    """Everything that makes one engine differ from another.
+
+    Parameters
+    ----------
+    model : str
+        SHA-256 of the package's ``model.onnx``.
+    builder : str
+        Module and version, as in ``tensorrt 10.3.0``.
+    gpu : str
+        The GPU's name, or what stands for it where an engine is built without one.
+    capability : str
+        As in ``SM87``.
+    precision : str
+        ``fp32``, ``fp16`` or ``int8``, and for int8 what it was calibrated with: two calibrations
+        are two engines.
+    profile : str
+        The shapes, the workspace and the DLA core, in any form that is always the same.
+    tool : str
+        Scanside's version.
+    """
+
+    model: str
+    builder: str
+    gpu: str
+    capability: str
+    precision: str
+    profile: str
+    tool: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all fields, 64 hexadecimal digits."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One engine in the cache.
+
+    Parameters
+    ----------
+    key : EngineKey
+        What it was built from.
+    size : int
+        Bytes.
+    used : float
+        When it was last read or written, in seconds since 1970.
+    """
+
+    key: EngineKey
+    size: int
+    used: float
+
+
+class EngineCache:
+    """A folder of engines, bounded in size; any number of processes may use it at once.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Made where it is missing. On a local disk: the locks are ``flock``.
+    limit : int
+        Bytes. Above, the least recently used go; the engine just put in stays even if it alone is
+        larger, since it would only be built again.
+
+    Raises
+    ------
+    CacheError
+        If the folder cannot be made.
+    """
+
+    def __init__(self, folder: Path, *, limit: int) -> None:
+        self._folder = folder
+        self._limit = limit
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CacheError(f"{folder}: cannot be made: {error.strerror}.") from error
+
+    def get(self, key: EngineKey) -> bytes | None:
+        """Return the engine, or None. The bytes returned are the bytes whose digest was checked."""
+        entry = self._path(key.digest, "json")
+        try:
+            held = json.loads(entry.read_text(encoding="utf-8"))
+            content = self._path(key.digest, "engine").read_bytes()
+            sound = hashlib.sha256(content).hexdigest() == held["sha256"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        if not sound:
+            return None
+        with contextlib.suppress(OSError):  # another process may just have thrown it out
+            os.utime(entry)
+        return content
+
+    def get_or_build(self, key: EngineKey, build: Callable[[Path], object]) -> bytes:
+        """Return the engine, built now if it is not there or is damaged.
+
+        Parameters
+        ----------
+        key : EngineKey
+            Which.
+        build : callable
+            Writes the engine to the path it is given, or raises. It is called while no other
+            process builds the same; others wait and then find it.
+
+        Returns
+        -------
+        bytes
+
+        Raises
+        ------
+        CacheError
+            If `build` wrote nothing, or the disk refuses.
+        """
+        found = self.get(key)
+        if found is not None:
+            return found
+        with self._locked(f"{key.digest}.lock"):
+            found = self.get(key)  # someone may have built it while we waited
+            if found is not None:
+                return found
+            partial = self._path(key.digest, "partial")
+            try:
+                build(partial)
+                return self._put(key, partial)
+            finally:
+                partial.unlink(missing_ok=True)
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Return what is held, the most recently used first."""
+        found = []
+        for file in self._folder.glob("*.json"):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                held = json.loads(file.read_text(encoding="utf-8"))
+                used = file.stat().st_mtime
+                found.append(Entry(EngineKey(**held["key"]), int(held["size"]), used))
+        return tuple(sorted(found, key=lambda entry: entry.used, reverse=True))
+
+    def remove(self, key: EngineKey) -> None:
+        """Throw an engine out; harmless where it is not there."""
+        with self._locked("lock"):
+            self._drop(key.digest)
+
+    def _put(self, key: EngineKey, partial: Path) -> bytes:
+        try:
+            content = partial.read_bytes()
+        except FileNotFoundError as error:
+            raise CacheError("The build ended without writing an engine.") from error
+        facts = {
+            "key": asdict(key),
+            "size": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+        }
+        try:
+            _to_disk(partial)
+            with self._locked("lock"):
+                self._drop(key.digest)
+                partial.replace(self._path(key.digest, "engine"))
+                proof = self._path(key.digest, "json.new")
+                proof.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+                _to_disk(proof)
+                proof.replace(self._path(key.digest, "json"))
+                _to_disk(self._folder)
+                self._sweep(key.digest)
+        except OSError as error:
+            raise CacheError(
+                f"{self._folder}: the engine cannot be kept: {error.strerror}. Free some space."
+            ) from error
+        return content
+
+    def _sweep(self, kept: str) -> None:
+        """Throw out what is over the limit, and what killed processes left. Under ``lock``."""
+        entries = self.entries()
+        # The one just put in comes first whatever the clock says, and so it is never over.
+        total = 0
+        for entry in sorted(entries, key=lambda entry: entry.key.digest != kept):
+            total += entry.size
+            if total > self._limit and entry.key.digest != kept:
+                self._drop(entry.key.digest)
+                total -= entry.size
+        for file in self._folder.iterdir():
+            digest, _, kind = file.name.partition(".")
+            if len(digest) != _KEY_DIGITS or digest == kept:
+                continue
+            orphan = kind == "engine" and not self._path(digest, "json").exists()
+            if (
+                orphan
+                or kind == "json.new"
+                or (kind.startswith("partial") and self._is_free(digest))
+            ):
+                file.unlink(missing_ok=True)
+
+    def _is_free(self, digest: str) -> bool:
+        """Return whether nobody builds this one."""
+        with self._path(digest, "lock").open("ab") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        return True
+
+    def _drop(self, digest: str) -> None:
+        # The proof goes first: an engine without it is nothing, a proof without engine a riddle.
+        self._path(digest, "json").unlink(missing_ok=True)
+        self._path(digest, "engine").unlink(missing_ok=True)
+
+    def _path(self, digest: str, kind: str) -> Path:
+        return self._folder / f"{digest}.{kind}"
+
+    @contextlib.contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        try:
+            stream = (self._folder / name).open("ab")
+        except OSError as error:
+            raise CacheError(
+                f"{self._folder / name}: cannot be written: {error.strerror}."
+            ) from error
+        with stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield  # closing the file gives the lock back
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

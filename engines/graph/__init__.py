@@ -1,0 +1,1 @@
+"""ONNX surgery: the precision of an engine is written into its graph before it is built."""

@@ -1,0 +1,173 @@
+"""int8, written into the graph as QuantizeLinear and DequantizeLinear from calibration data.
+
+What TensorRT's parser takes is narrow: symmetric s8 with zero point 0, weights with one scale per
+channel, and no quantized bias. ONNX Runtime runs the same graph, and runs it fast on a CPU after
+`engines.graph.twin`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from pathlib import Path
+
+import onnx
+from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
+from onnxruntime.quantization.calibrate import (
+    CalibrationDataReader,
+    TensorsData,
+    create_calibrator,
+)
+from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from engines.graph.errors import GraphError
+from engines.graph.model import check_result, parse_model
+from engines.graph.observe import observe
+from engines.graph.samples import Feeds
+from engines.graph.sensitive import unquantized
+
+
+class Calibrator(Enum):
+    """How the range of a tensor is chosen from what was seen of it."""
+
+    MINMAX = "minmax"
+    """All that was seen; one outlier makes every step coarse."""
+    PERCENTILE = "percentile"
+    """All but the outermost 0.001 percent."""
+    ENTROPY = "entropy"
+    """The range whose histogram keeps most information (Migacz, GTC 2017).
+
+    Where most values are zero, as after ReLU, it may clip what matters: read the report first.
+    """
+
+
+# With ONNX Runtime's own 128 bins for 128 steps entropy has a single range to choose from, the
+# whole, and is min-max by another name; `quantize_static` cannot be told otherwise, so its two
+# halves, calibration and quantization, are called here one by one.
+_METHODS: dict[Calibrator, tuple[CalibrationMethod, dict[str, object]]] = {
+    Calibrator.MINMAX: (CalibrationMethod.MinMax, {}),
+    Calibrator.PERCENTILE: (
+        CalibrationMethod.Percentile,
+        {"num_bins": 2048, "percentile": 99.999, "symmetric": True},
+    ),
+    Calibrator.ENTROPY: (
+        CalibrationMethod.Entropy,
+        {"num_bins": 512, "num_quantized_bins": 128, "symmetric": True},
+    ),
+}
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime ships no types
+    """Hands the samples out once, as ONNX Runtime asks for them."""
+
+    def __init__(self, samples: Sequence[Feeds]) -> None:
+        self._next = iter(samples)
+
+    def get_next(self) -> Feeds | None:
+        return next(self._next, None)
+
+
+def to_int8(
+    model: onnx.ModelProto, samples: Sequence[Feeds], calibrator: Calibrator
+) -> onnx.ModelProto:
+    """Quantize a float32 graph to explicit s8.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        From `engines.graph.model.parse_model`; it is left as it is.
+    samples : sequence of dict
+        Calibration inputs. Every tensor of one run is held at once, so large volumes are better
+        given as crops.
+    calibrator : Calibrator
+        How ranges are chosen.
+
+    Returns
+    -------
+    onnx.ModelProto
+        The s8 graph, for TensorRT. `engines.graph.twin.cpu_twin` makes its equal for a CPU.
+
+    Raises
+    ------
+    GraphError
+        If there are no samples, or the graph cannot be quantized.
+    """
+    if not samples:
+        raise GraphError("int8 needs calibration inputs: the package's check set, or an npz.")
+    with tempfile.TemporaryDirectory(prefix="scanside-int8-") as folder, _quiet():
+        try:
+            prepared = _prepared(model, Path(folder))
+            kept = unquantized(prepared, observe(prepared, samples))
+            ranges = _ranges(prepared, samples, calibrator, Path(folder))
+            quantizer = QDQQuantizer(
+                prepared,
+                per_channel=True,
+                reduce_range=False,
+                weight_qType=QuantType.QInt8,
+                activation_qType=QuantType.QInt8,
+                tensors_range=ranges,
+                nodes_to_quantize=[],
+                nodes_to_exclude=[item.node for item in kept],
+                op_types_to_quantize=_operators(),
+                extra_options={
+                    "ActivationSymmetric": True,
+                    "WeightSymmetric": True,
+                    "QuantizeBias": False,
+                },
+            )
+            quantizer.quantize_model()
+            quantizer.model.topological_sort()  # it appends as it goes
+            quantized = quantizer.model.model
+        except (ValueError, RuntimeError, KeyError, NotImplementedError) as error:
+            raise GraphError(
+                f"The graph cannot be quantized: {error}. Serve this model in fp16 or fp32."
+            ) from error
+    return check_result(quantized, "int8")
+
+
+def _ranges(
+    model: onnx.ModelProto, samples: Sequence[Feeds], calibrator: Calibrator, folder: Path
+) -> TensorsData:
+    source = folder / "calibrate.onnx"
+    source.write_bytes(model.SerializeToString())
+    method, options = _METHODS[calibrator]
+    collecting = create_calibrator(
+        source,
+        _operators(),
+        augmented_model_path=str(folder / "augmented.onnx"),
+        calibrate_method=method,
+        extra_options=options,
+    )
+    collecting.collect_data(_Reader(samples))
+    return collecting.compute_data()
+
+
+def _operators() -> list[str]:
+    """Return every operator that ONNX Runtime knows how to quantize, always in one order."""
+    return sorted({*QLinearOpsRegistry, *QDQRegistry})
+
+
+def _prepared(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
+    """Fold what folds (batch normalisation into convolutions), so that it is quantized as one."""
+    source, target = folder / "float.onnx", folder / "prepared.onnx"
+    source.write_bytes(model.SerializeToString())
+    quant_pre_process(source, target, skip_symbolic_shape=True)
+    return parse_model(target.read_bytes(), "the prepared graph")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """ONNX Runtime's calibration prints and logs to the root; neither is for our reader."""
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        root.setLevel(before)

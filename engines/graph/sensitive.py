@@ -1,0 +1,117 @@
+"""Which nodes lose too much in fewer bits, and stay in fp32.
+
+The rule, in the order it is asked:
+
+1. What exponentiates or normalises (softmax, exp, log, pow, layer and instance normalisation):
+   a small error of the input is a large one of the output.
+2. What sums more than 1024 elements into one: half precision has 11 bits, so the sum stops growing
+   when it is 2048 times as large as what is added.
+3. What was seen to leave fp16's range on the samples, with a margin of four: 65504 / 4. Weights
+   count as well.
+
+The first two also keep int8 away, and away from the additions and products that follow: their
+inputs would be quantized, and with them what was to stay exact. Where there are no samples, every
+sum counts as large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from engines.graph.observe import Seen
+
+LARGE_SUM = 1024
+FP16_LIMIT = 65504.0 / 4
+
+_STEEP = frozenset(
+    {
+        "Exp",
+        "GroupNormalization",
+        "InstanceNormalization",
+        "LayerNormalization",
+        "Log",
+        "LogSoftmax",
+        "MeanVarianceNormalization",
+        "Pow",
+        "ReduceLogSum",
+        "ReduceLogSumExp",
+        "ReduceSumSquare",
+        "Softmax",
+    }
+)
+_SUMS = frozenset(
+    {"GlobalAveragePool", "GlobalLpPool", "ReduceL1", "ReduceL2", "ReduceMean", "ReduceSum"}
+)
+
+
+_ELEMENTWISE = frozenset({"Add", "Div", "Mul", "Sub"})
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A node that stays in fp32.
+
+    Parameters
+    ----------
+    node, op : str
+        Its name and operator.
+    reason : str
+        For people.
+    """
+
+    node: str
+    op: str
+    reason: str
+
+
+def steep_or_summing(model: onnx.ModelProto, seen: Mapping[str, Seen]) -> tuple[Kept, ...]:
+    """Return the nodes of rules 1 and 2, in graph order."""
+    kept = []
+    for node in model.graph.node:
+        if node.op_type in _STEEP:
+            kept.append(Kept(node.name, node.op_type, "exponentiates or normalises"))
+        elif node.op_type in _SUMS and (extent := _extent(node, seen)) > LARGE_SUM:
+            what = "an unknown number of" if extent == inf else f"{extent:.0f}"
+            kept.append(Kept(node.name, node.op_type, f"sums {what} elements"))
+    return tuple(kept)
+
+
+def overflowing(model: onnx.ModelProto, seen: Mapping[str, Seen]) -> tuple[Kept, ...]:
+    """Return the nodes of rule 3, in graph order."""
+    largest = {name: tensor.largest for name, tensor in seen.items()}
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            values = numpy_helper.to_array(tensor)
+            largest[tensor.name] = float(np.abs(values).max()) if values.size else 0.0
+    kept = []
+    for node in model.graph.node:
+        worst = max((largest.get(name, 0.0) for name in (*node.input, *node.output)), default=0.0)
+        if worst > FP16_LIMIT:
+            kept.append(Kept(node.name, node.op_type, f"reaches {worst:.4g}"))
+    return tuple(kept)
+
+
+def unquantized(model: onnx.ModelProto, seen: Mapping[str, Seen]) -> tuple[Kept, ...]:
+    """Return what int8 keeps away from: rules 1 and 2, and what follows them element by element."""
+    kept = steep_or_summing(model, seen)
+    names = {item.node for item in kept}
+    exact = {name for node in model.graph.node if node.name in names for name in node.output}
+    following = tuple(
+        Kept(node.name, node.op_type, "follows a node that stays exact")
+        for node in model.graph.node
+        if node.op_type in _ELEMENTWISE and node.name not in names and exact & set(node.input)
+    )
+    return kept + following
+
+
+def _extent(node: onnx.NodeProto, seen: Mapping[str, Seen]) -> float:
+    before, after = seen.get(node.input[0]), seen.get(node.output[0])
+    if before is None or after is None or not after.elements:
+        return inf
+    return before.elements / after.elements
