@@ -57,6 +57,16 @@ class Daemon:
         self._config = config
         self._stopping = threading.Event()
         self._broker = PublisherState(False, "not connected yet", 0, 0, 0)
+        # All that can be refused, before anything is opened.
+        self._packages = find_packages(config.analysis.packages)
+        recipients = [*load_recipients(config.storage.keys), keys.console]
+        self._recipients = len(recipients) - 1
+        if len(recipients) > MAX_RECIPIENTS:
+            raise DaemonError(
+                f"{self._recipients} servers are to read the alerts; an alert is sealed for "
+                f"{MAX_RECIPIENTS - 1} at most.\n  Remove files from "
+                f"{config.storage.keys}/recipients."
+            )
         self._store = Store(
             config.storage.folder,
             device_key=keys.storage,
@@ -71,13 +81,6 @@ class Daemon:
             on_state=self._on_broker,
             version=version("scanside"),
         )
-        recipients = [*load_recipients(config.storage.keys), keys.console]
-        if len(recipients) > MAX_RECIPIENTS:
-            raise DaemonError(
-                f"{len(recipients) - 1} servers are to read the alerts; an alert is sealed for "
-                f"{MAX_RECIPIENTS - 1} at most.\n  Remove files from "
-                f"{config.storage.keys}/recipients."
-            )
         herald = Herald(
             keys,
             recipients,
@@ -85,8 +88,6 @@ class Daemon:
             with_identity=config.alerts.identity,
             wake=self._publisher.wake,
         )
-        self._recipients = len(recipients) - 1
-        self._packages = find_packages(config.analysis.packages)
         self._coordinator = Coordinator(config.analysis, self._store, self._packages, herald)
         self._door = DicomDoor(
             config.dicom, self._store, partial(pseudonym, keys.pseudonym), self._coordinator.tell
