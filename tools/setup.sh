@@ -146,9 +146,9 @@ venv_fits() {
     [ "$here" = "$venv $wanted" ]
 }
 
-# What .venv must be: the lock, the project's own table and the place, in one line.
+# What .venv must be: the lock, the project's own table, this script and the place, in one line.
 wanted_stamp() {
-    echo "$1 $(cat "requirements/$1.lock" pyproject.toml | sha256sum | cut -c1-64) $root"
+    echo "$1 $(cat "requirements/$1.lock" pyproject.toml tools/setup.sh | sha256sum | cut -c1-64) $root"
 }
 
 is_set_up() {
@@ -190,6 +190,16 @@ loads() {
 import onnxruntime, openjpeg, pydantic'
 }
 
+# The builder of engines needs no GPU, but its package makes its own wheel, so the lock cannot hold
+# it, and it exists for few platforms. Without it the tests that build engines are skipped.
+install_engine_builder() {
+    if "${pip[@]}" install 'tensorrt-rtx-cu13==1.7.1.116' >>"$log" 2>&1; then
+        say "TensorRT for RTX is installed: the tests build real engines"
+    else
+        say "TensorRT for RTX cannot be had here: the tests that build engines are skipped"
+    fi
+}
+
 set_up() {
     mkdir -p "${log%/*}"
     : >"$log"
@@ -213,6 +223,7 @@ set_up() {
     step "installing scanside itself" \
         "${pip[@]}" install --no-index --no-deps --no-build-isolation --editable .
     install_libraries
+    [ "$profile" != dev ] || install_engine_builder
     step "loading what was installed" loads
     wanted_stamp "$profile" >"$stamp"
     say "ready: .venv, Python $(version_of "$venv/bin/python"), requirements/$profile.lock"
