@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edge.alerts.message import NOTICE
-from edge.listing import URGENCY_STYLE
+from edge.commands.listing import URGENCY_STYLE
 from tools.watch import Followed
 
 _SHOWN = 8

@@ -1,0 +1,1 @@
+"""The commands of ``scanside``, a module for each group; `edge.cli` puts them together."""

@@ -1,0 +1,33 @@
+"""The one configuration of an appliance: TOML, typed, every key documented in `sections`.
+
+The default file that ``scanside config init`` writes is made from the descriptions there,
+so a key cannot be documented in one place and read in another.
+"""
+
+from edge.config.default_file import default_toml
+from edge.config.reading import load_config
+from edge.config.sections import (
+    Alerts,
+    Analysis,
+    Broker,
+    Config,
+    ConfigError,
+    Device,
+    Dicom,
+    Log,
+    Storage,
+)
+
+__all__ = [
+    "Alerts",
+    "Analysis",
+    "Broker",
+    "Config",
+    "ConfigError",
+    "Device",
+    "Dicom",
+    "Log",
+    "Storage",
+    "default_toml",
+    "load_config",
+]

@@ -1,0 +1,190 @@
+"""The sections of the configuration: every key, its type, its bounds and what it means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator
+from pydantic.fields import FieldInfo
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+# A level of an MQTT topic: letters, digits, dot, underscore, hyphen.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+# Printable ASCII without backslash, and not of spaces alone (PS3.5 table 6.2-1).
+AeTitle = Annotated[str, Field(max_length=16, pattern=r"^ *[!-\[\]-~][ -\[\]-~]*$")]
+# TOML has no type for these: a text and a list are what it gives.
+File = Annotated[Path, Strict(False)]
+Titles = Annotated[tuple[AeTitle, ...], Strict(False)]
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the text names file, line, key and what is allowed."""
+
+
+class Section(BaseModel):
+    """One table of the file. Unknown keys are refused."""
+
+    # Strict: "8883" is not taken for a number, nor true for 1.
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, strict=True)
+
+
+class Device(Section):
+    """Who this appliance is. Both names appear in MQTT topics."""
+
+    name: Name = Field(
+        "scanside-1",
+        description="Name of this appliance, unique at the site: letters, digits, dot, "
+        "underscore, hyphen.",
+    )
+    site: Name = Field("hospital", description="Name of the site (hospital or department).")
+
+
+class Storage(Section):
+    """Where studies and keys are kept."""
+
+    folder: File = Field(
+        Path("/var/lib/scanside"),
+        description="Encrypted studies and the journal. A relative path starts at this file.",
+    )
+    keys: File = Field(
+        Path("/etc/scanside/keys"), description="The device's keys (scanside keys init)."
+    )
+    reserve_mb: int = Field(
+        256,
+        ge=1,
+        le=1_000_000,
+        description="Free disk kept for the journal and the alerts: below it, "
+        "new images are answered with 0xA700 (out of resources).",
+    )
+
+
+class Dicom(Section):
+    """How scanners reach the appliance."""
+
+    ae_title: AeTitle = Field(
+        "SCANSIDE", description="Called AE title: 1 to 16 characters of ASCII."
+    )
+    host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104
+    port: Port = Field(11112, description="Port to listen on.")
+    peers: Titles = Field(
+        (),
+        description="Calling AE titles that may send; an empty list lets every sender in.",
+    )
+    max_associations: int = Field(
+        20, ge=1, le=200, description="Senders at the same time; more are turned away for now."
+    )
+    # AES-GCM seals up to 2^31 - 1 bytes at once.
+    max_instance_mb: int = Field(
+        512, ge=1, le=2000, description="Largest instance taken, in MB (10^6 bytes)."
+    )
+    inbound_mb: int = Field(
+        1024,
+        ge=1,
+        le=65536,
+        description="Memory for instances on their way to disk, all senders together, in MB.",
+    )
+    network_timeout_s: float = Field(
+        60, gt=0, le=3600, description="A sender silent for so long is cut off."
+    )
+
+
+class Analysis(Section):
+    """When a series is complete, and what looks at it."""
+
+    packages: File | None = Field(
+        None, description="Folder of model packages; unset: those that ship with Scanside."
+    )
+    last_resort_s: float = Field(
+        30,
+        gt=0,
+        le=3600,
+        description="A series with no other evidence of completeness is closed after this "
+        "much silence, and the alert says so.",
+    )
+    threads: int = Field(1, ge=1, le=64, description="CPU threads for inference with ONNX Runtime.")
+    slice_timeout_s: float = Field(
+        60,
+        gt=0,
+        le=3600,
+        description="A worker that needs longer for one step is stopped, and the study is "
+        "tried once more.",
+    )
+
+
+class Broker(Section):
+    """Where alerts go."""
+
+    host: str = Field("localhost", min_length=1, description="Name or address of the broker.")
+    port: Port = Field(8883, description="8883 with TLS, usually 1883 without.")
+    tls: bool = Field(True, description="TLS 1.2 or later. Switch it off on loopback only.")
+    ca: File | None = Field(None, description="Authority of the broker; unset: the system's.")
+    cert: File | None = Field(None, description="This device's certificate, for mutual TLS.")
+    key: File | None = Field(None, description="The key of that certificate.")
+    username: str | None = Field(None, description="User name, where the broker asks for one.")
+    password_file: File | None = Field(None, description="A file that holds the password.")
+    keepalive_s: int = Field(30, ge=5, le=3600, description="MQTT keep alive.")
+
+
+class Alerts(Section):
+    """What an alert says."""
+
+    identity: bool = Field(
+        False,
+        description="Put the patient's identity inside the sealed alert. Off: only a keyed "
+        "pseudonym.",
+    )
+
+
+class Log(Section):
+    """What the daemon writes to its log. Never patient data."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level.")
+
+
+class Config(Section):
+    """One appliance."""
+
+    device: Device = Device()
+    storage: Storage = Storage()
+    dicom: Dicom = Dicom()
+    analysis: Analysis = Analysis()
+    broker: Broker = Broker()
+    alerts: Alerts = Alerts()
+    log: Log = Log()
+
+    @field_validator("broker")
+    @classmethod
+    def _tls_pair(cls, broker: Broker) -> Broker:
+        if (broker.cert is None) != (broker.key is None):
+            raise ValueError("cert and key belong together: set both or neither")
+        return broker
+
+    @field_validator("dicom")
+    @classmethod
+    def _room_for_the_largest(cls, dicom: Dicom) -> Dicom:
+        if dicom.inbound_mb < dicom.max_instance_mb:
+            raise ValueError("inbound_mb is less than max_instance_mb: the largest cannot come in")
+        return dicom
+
+    def check_names(self, device: str, site: str) -> None:
+        """Refuse keys that were made for another device: alerts would carry another name.
+
+        Raises
+        ------
+        ConfigError
+            If the names differ.
+        """
+        if (device, site) != (self.device.name, self.device.site):
+            raise ConfigError(
+                f"The keys in {self.storage.keys} are of device {device!r} at site {site!r}, "
+                f"the configuration says {self.device.name!r} at {self.device.site!r}.\n"
+                "  Set [device] name and site to the keys', or make keys for the new names with "
+                "`scanside keys init` in an empty folder."
+            )
+
+
+def keys_of(section: str) -> dict[str, FieldInfo]:
+    """Return the keys of a section; none when there is no such section."""
+    field = Config.model_fields.get(section)
+    return type(field.default).model_fields if field is not None else {}
