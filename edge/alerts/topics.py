@@ -26,11 +26,12 @@ class InvalidTopicError(ValueError):
 
 @dataclass(frozen=True)
 class AlertTopic:
-    """What the topic of an alert says."""
+    """What the topic of an alert says; `escalated`: it was not settled in time."""
 
     site: str
     device: str
     urgency: str
+    escalated: bool = False
 
 
 def check_name(name: str, what: str) -> str:
@@ -69,10 +70,7 @@ def alert_topic(site: str, device: str, urgency: str) -> str:
     InvalidNameError
         When a name cannot stand in a topic, or the urgency is unknown.
     """
-    if urgency not in URGENCIES:
-        msg = f"urgency = {urgency!r} is not one of {', '.join(URGENCIES)}"
-        raise InvalidNameError(msg)
-    return f"{_device_topic(site, device)}/alert/{urgency}"
+    return f"{_device_topic(site, device)}/alert/{_urgency(urgency)}"
 
 
 def state_topic(site: str, device: str) -> str:
@@ -80,9 +78,24 @@ def state_topic(site: str, device: str) -> str:
     return f"{_device_topic(site, device)}/state"
 
 
+def receipt_topic(site: str, device: str) -> str:
+    """Return the topic on which central servers answer a device."""
+    return f"{_device_topic(site, device)}/receipt"
+
+
+def escalated_topic(site: str, device: str, urgency: str) -> str:
+    """Return the second topic of an alert: it was not settled in time; checked as `alert_topic`."""
+    return f"{_device_topic(site, device)}/escalated/{_urgency(urgency)}"
+
+
 def alert_filter(site: str | None = None) -> str:
     """Return the subscription to every alert of one site, or of all."""
     return f"{ROOT}/{_level(site)}/+/alert/+"
+
+
+def escalated_filter(site: str | None = None) -> str:
+    """Return the subscription to every alert that was not settled in time."""
+    return f"{ROOT}/{_level(site)}/+/escalated/+"
 
 
 def state_filter(site: str | None = None) -> str:
@@ -100,8 +113,10 @@ def parse_alert_topic(topic: str) -> AlertTopic:
         from outside.
     """
     match topic.split("/"):
-        case ["scanside", "v1", site, device, "alert", urgency] if urgency in URGENCIES:
-            return AlertTopic(*_names(site, device), urgency)
+        case ["scanside", "v1", site, device, "alert" | "escalated" as way, urgency] if (
+            urgency in URGENCIES
+        ):
+            return AlertTopic(*_names(site, device), urgency, way == "escalated")
     msg = "not the topic of an alert"
     raise InvalidTopicError(msg)
 
@@ -123,6 +138,13 @@ def parse_state_topic(topic: str) -> tuple[str, str]:
 
 def _device_topic(site: str, device: str) -> str:
     return f"{ROOT}/{check_name(site, 'site')}/{check_name(device, 'device')}"
+
+
+def _urgency(urgency: str) -> str:
+    if urgency not in URGENCIES:
+        msg = f"urgency = {urgency!r} is not one of {', '.join(URGENCIES)}"
+        raise InvalidNameError(msg)
+    return urgency
 
 
 def _level(site: str | None) -> str:

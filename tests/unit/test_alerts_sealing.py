@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from joserfc import jwe, jws
 from joserfc.jwk import OKPKey
 
+from edge.alerts import envelope as envelopes
 from edge.alerts import sealing
+from edge.alerts.message import MAX_BODY
 from edge.alerts.sealing import (
     MAX_MESSAGE,
     MAX_RECIPIENTS,
@@ -43,6 +45,7 @@ class Party:
             name,
             "north",
             PublicKey(self.signing.kid, name, OKPKey(sign.public_key, sign.public_key)),
+            self.public,
         )
 
 
@@ -89,17 +92,17 @@ def refusal(message: bytes, me: Party = CENTRAL, **more: Any) -> Refusal:
 
 def sign(header: dict[str, Any], body: bytes = BODY, key: SigningKey = DEVICE.signing) -> bytes:
     """Sign with a header of one's own choosing, as a forger with a trusted key could."""
-    known = sealing._jws_registry().header_registry
+    known = sealing.ALERT.registry.header_registry
     registry = jws.JWSRegistry(known, ["Ed25519"], strict_check_header=False)
     return jws.serialize_compact(header, body, key.jwk, registry=registry).encode()
 
 
 def wrap(signed: bytes, to: Sequence[Party] = (CENTRAL, CONSOLE)) -> bytes:
     """Encrypt something signed, as anyone with the public keys could."""
-    envelope = jwe.GeneralJSONEncryption(dict(sealing._JWE_HEADER), signed)
+    envelope = jwe.GeneralJSONEncryption(dict(envelopes._HEADER), signed)
     for one in to:
         envelope.add_recipient({"kid": one.public.kid}, one.public.jwk)
-    return sealing._dump(jwe.encrypt_json(envelope, None, registry=sealing._jwe_registry()))
+    return envelopes.dump(jwe.encrypt_json(envelope, None, registry=envelopes._registry()))
 
 
 def header(**changes: Any) -> dict[str, Any]:
@@ -118,8 +121,7 @@ def header(**changes: Any) -> dict[str, Any]:
 
 def signed_part(message: bytes, me: Party) -> bytes:
     """Open the envelope alone, as a recipient can."""
-    envelope = sealing._read_envelope(message)
-    return sealing._decrypt(envelope, me.sealing)
+    return envelopes.unwrap(message, me.sealing).signed
 
 
 @pytest.mark.parametrize("me", [CENTRAL, CONSOLE], ids=["central", "console"])
@@ -189,7 +191,7 @@ def test_an_altered_part_of_the_envelope_is_malformed(name: str) -> None:
     document = json.loads(MESSAGE)
     first = "B" if document[name][0] == "A" else "A"
     document[name] = first + document[name][1:]
-    assert refusal(sealing._dump(document)) is Refusal.MALFORMED
+    assert refusal(envelopes.dump(document)) is Refusal.MALFORMED
 
 
 OUTER: dict[str, Any] = {
@@ -208,14 +210,14 @@ OUTER: dict[str, Any] = {
 def test_an_envelope_of_another_shape_is_malformed(change: Any) -> None:
     message = change
     if isinstance(change, dict):
-        message = sealing._dump({**json.loads(MESSAGE), **change})
+        message = envelopes.dump({**json.loads(MESSAGE), **change})
     assert refusal(message) is Refusal.MALFORMED
 
 
 def test_an_ephemeral_key_of_low_order_is_malformed() -> None:
     document = json.loads(MESSAGE)
     document["recipients"][0]["header"]["epk"]["x"] = "A" * 43  # the point 0: RFC 7748 section 6.1
-    assert refusal(sealing._dump(document)) is Refusal.MALFORMED
+    assert refusal(envelopes.dump(document)) is Refusal.MALFORMED
 
 
 def test_a_message_is_measured_before_it_is_read() -> None:
@@ -229,7 +231,7 @@ def test_who_is_not_a_recipient_cannot_open_it() -> None:
 def test_an_entry_relabelled_for_somebody_else_does_not_open() -> None:
     document = json.loads(MESSAGE)
     document["recipients"][0]["header"]["kid"] = STRANGER.public.kid
-    assert refusal(sealing._dump(document), STRANGER) is Refusal.MALFORMED
+    assert refusal(envelopes.dump(document), STRANGER) is Refusal.MALFORMED
 
 
 def test_a_device_that_is_not_trusted_is_refused() -> None:
@@ -351,3 +353,45 @@ def test_sixteen_recipients_can_all_read_it() -> None:
     parties = [Party(str(number)) for number in range(MAX_RECIPIENTS)]
     message = sealed_by(to=parties)
     assert all(opened(message, one).body == BODY for one in parties)
+
+
+def longer(by: int) -> bytes:
+    document = json.loads(BODY)
+    return json.dumps({**document, "finding": "x" * by}).encode()
+
+
+def test_what_is_sealed_has_one_of_few_lengths() -> None:
+    lengths = set()
+    for by in range(0, 60_000, 500):
+        message = seal(
+            longer(by),
+            signer=DEVICE.signing,
+            device="ct-1",
+            sequence=7,
+            created=CREATED,
+            recipients=[CENTRAL.public],
+        )
+        lengths.add(len(message))
+        assert opened(message).body == longer(by)
+    assert len(lengths) <= len(envelopes.BUCKETS)
+
+
+def test_the_longest_alert_for_the_most_recipients_is_taken() -> None:
+    body = longer(MAX_BODY - len(longer(0)))
+    assert len(body) == MAX_BODY
+    parties = [Party(str(number)) for number in range(MAX_RECIPIENTS)]
+    message = seal(
+        body,
+        signer=DEVICE.signing,
+        device="ct-1",
+        sequence=7,
+        created=CREATED,
+        recipients=[one.public for one in parties],
+    )
+    assert len(message) <= MAX_MESSAGE
+    assert opened(message, parties[-1]).body == body
+
+
+def test_a_message_that_was_not_filled_up_is_still_opened() -> None:
+    """One that an earlier version left in an outbox."""
+    assert opened(wrap(sign(header()))).body == BODY
