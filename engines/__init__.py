@@ -1,6 +1,6 @@
 """What turns a model file into checked inference. Knows tensors; nothing of DICOM or patients."""
 
-from engines.aggregate import aggregate, calibrate
+from engines.aggregate import aggregate, calibrate, segment, volume_ml
 from engines.package import (
     Aggregate,
     Code,
@@ -8,8 +8,10 @@ from engines.package import (
     InputSpec,
     Measure,
     ModelPackage,
+    OutputSpec,
     PackageError,
     Route,
+    VolumeSpec,
     load_package,
 )
 from engines.parity import Parity, compare
@@ -26,15 +28,19 @@ __all__ = [
     "InputSpec",
     "Measure",
     "ModelPackage",
+    "OutputSpec",
     "PackageError",
     "Parity",
     "Route",
     "TensorSpec",
+    "VolumeSpec",
     "aggregate",
     "calibrate",
     "check_tensors",
     "compare",
     "load_engine",
     "load_package",
+    "segment",
     "shipped_packages",
+    "volume_ml",
 ]

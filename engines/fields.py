@@ -23,6 +23,8 @@ class FieldError(ValueError):
 
 
 _REQUIRED = object()
+TO_FILL_IN = "FILL IN"
+"""How a text begins that stands for what a person has yet to write."""
 
 
 class Table:
@@ -64,10 +66,10 @@ class Table:
             raise self.refuse(key, allowed)
         return value.strip()
 
-    def choice(self, key: str, allowed: Sequence[str]) -> str:
+    def choice(self, key: str, allowed: Sequence[str], default: Any = _REQUIRED) -> str:
         """Return one of the allowed words."""
         words = "one of " + ", ".join(f'"{word}"' for word in allowed)
-        value = self._take(key, _REQUIRED, words)
+        value = self._take(key, default, words)
         if not isinstance(value, str) or value not in allowed:
             raise self.refuse(key, words)
         return value
@@ -103,6 +105,32 @@ class Table:
         if not _is_pair(value) or not all(low <= item <= high for item in value):
             raise self.refuse(key, allowed)
         return float(value[0]), float(value[1])
+
+    def numbers(self, key: str, count: int, low: float, high: float) -> tuple[float, ...]:
+        """Return a list of `count` finite numbers, each from `low` to `high`."""
+        allowed = f"a list of {count} numbers from {low:g} to {high:g}"
+        value = self._take(key, _REQUIRED, allowed)
+        if (
+            not isinstance(value, list)
+            or len(value) != count
+            or not all(_is_number(item) and low <= item <= high for item in value)
+        ):
+            raise self.refuse(key, allowed)
+        return tuple(float(item) for item in value)
+
+    def wholes(self, key: str, low: int, high: int) -> tuple[int, ...]:
+        """Return a list of one or more whole numbers, each once, from `low` to `high`."""
+        allowed = f"a list of one or more whole numbers from {low} to {high}, each once"
+        value = self._take(key, _REQUIRED, allowed)
+        if (
+            not isinstance(value, list)
+            or not value
+            or any(isinstance(item, bool) or not isinstance(item, int) for item in value)
+            or not low <= min(value) <= max(value) <= high
+            or len(set(value)) != len(value)
+        ):
+            raise self.refuse(key, allowed)
+        return tuple(value)
 
     def pairs(self, key: str, allowed: str) -> tuple[tuple[float, float], ...]:
         """Return one or more pairs of finite numbers."""
@@ -153,7 +181,13 @@ class Table:
     def _take(self, key: str, default: Any, allowed: str) -> Any:
         self._asked.add(key)
         if key in self._values:
-            return self._values[key]
+            value = self._values[key]
+            if isinstance(value, str) and value.startswith(TO_FILL_IN):
+                raise FieldError(
+                    f"{self._file}: {self._where} {key} is still to be filled in. "
+                    f"It is {allowed}. The draft says: {value}"
+                )
+            return value
         if default is _REQUIRED:
             raise FieldError(f"{self._file}: {self._where} {key} is missing. It is {allowed}.")
         return default

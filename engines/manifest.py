@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 Urgency = Literal["critical", "urgent", "routine"]
-AggregateKind = Literal["noisy_or", "top_k_mean", "max"]
+AggregateKind = Literal["noisy_or", "top_k_mean", "max", "class_volume"]
+Layout = Literal["NCHW", "NCDHW"]
+Normalise = Literal["windows", "percentile"]
+OutputKind = Literal["logits", "segmentation"]
 
 MODEL_FILE = "model.onnx"
 PACKAGE_FILE = "model.toml"
@@ -68,14 +71,47 @@ class FindingSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class InputSpec:
-    """What the pixels must become: float32 (n, channels, height, width), values 0..1.
+class VolumeSpec:
+    """One measurement that a segmentation makes: how large something is, in millilitres.
 
-    Channels are ordered window by window, and within a window from the lowest (most inferior)
-    neighbour to the highest; at an end of the series the last slice repeats itself. Windows are
-    linear and exact: ``clip((HU - (level - width / 2)) / width, 0, 1)``, as in DICOM PS3.3
-    C.11.2.1.3.2. The full slice is windowed first and resized after, by area averaging (OpenCV's
-    INTER_AREA), without a crop.
+    Parameters
+    ----------
+    code : Code
+        What is measured.
+    label : str
+        Short name for the screen.
+    classes : tuple of int
+        Classes of the segmentation that together are it.
+    flag_below_ml, flag_above_ml : float or None
+        A volume outside is flagged; where both are None it is told of and never flagged.
+    urgency : str
+        ``critical``, ``urgent`` or ``routine``.
+    """
+
+    code: Code
+    label: str
+    classes: tuple[int, ...]
+    flag_below_ml: float | None
+    flag_above_ml: float | None
+    urgency: Urgency
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """What the pixels must become: float32, values 0..1.
+
+    Slices, ``NCHW``: (n, channels, height, width). Channels are ordered window by window, and
+    within a window from the lowest (most inferior) neighbour to the highest; at an end of the
+    series the last slice repeats itself. The full slice is scaled to 0..1 first and resized after,
+    by area averaging (OpenCV's INTER_AREA), without a crop.
+
+    Volumes, ``NCDHW``: (n, channels, depth, height, width). The series is resampled to `spacing_mm`
+    along `axes`, then scaled to 0..1, then centred in the given size. Where the model leaves these
+    axes free it takes other sizes too, so that a check set may hold crops.
+
+    Windows are linear and exact: ``clip((HU - (level - width / 2)) / width, 0, 1)``, as in DICOM
+    PS3.3 C.11.2.1.3.2. Percentiles are of all pixels of the slice or of the volume:
+    ``clip((value - low) / (high - low), 0, 1)``.
 
     Parameters
     ----------
@@ -84,9 +120,22 @@ class InputSpec:
     height, width : int
         Pixels.
     windows : tuple of (level, width)
-        In HU for CT, in stored units otherwise.
+        In HU for CT, in stored units otherwise; empty where percentiles scale.
     neighbours : int
-        Slices on each side; 1 means three slices.
+        Slices on each side; 1 means three slices. 0 for volumes.
+    layout : str
+        ``NCHW`` or ``NCDHW``.
+    normalise : str
+        ``windows`` or ``percentile``.
+    percentiles : tuple of float, or None
+        (low, high), 0 to 100; None where windows scale.
+    depth : int or None
+        Slices of a volume; None for slices.
+    spacing_mm : tuple of float, or None
+        Along depth, height and width; None for slices.
+    axes : str or None
+        Which way depth, height and width run in the patient, a letter each: ``R`` or ``L``, ``A``
+        or ``P``, ``S`` or ``I``, as in ``LIA``; None for slices.
     """
 
     tensor: str
@@ -94,11 +143,40 @@ class InputSpec:
     width: int
     windows: tuple[tuple[float, float], ...]
     neighbours: int
+    layout: Layout = "NCHW"
+    normalise: Normalise = "windows"
+    percentiles: tuple[float, float] | None = None
+    depth: int | None = None
+    spacing_mm: tuple[float, float, float] | None = None
+    axes: str | None = None
 
     @property
     def channels(self) -> int:
-        """Windows times slices."""
-        return len(self.windows) * (2 * self.neighbours + 1)
+        """Windows (or the one percentile scale) times slices."""
+        return max(1, len(self.windows)) * (2 * self.neighbours + 1)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """(height, width), or (depth, height, width) of a volume."""
+        plane = (self.height, self.width)
+        return plane if self.depth is None else (self.depth, *plane)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSpec:
+    """What the model answers, in float32.
+
+    Parameters
+    ----------
+    kind : str
+        ``logits``: (n, outputs), one column for each finding. ``segmentation``: a score for each
+        class of each voxel, (n, classes, depth, height, width); the highest is the class.
+    tensor : str
+        Name of the model's output.
+    """
+
+    kind: OutputKind = "logits"
+    tensor: str = "logits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +196,8 @@ class Route:
         Years, both included.
     min_slice_thickness_mm, max_slice_thickness_mm : float or None
         Slice Thickness (0018,0050), both included.
+    views : tuple of str
+        View Position (0018,5101), upper case, such as ``PA``; empty where any will do.
     """
 
     modality: str
@@ -127,6 +207,7 @@ class Route:
     max_age: float | None
     min_slice_thickness_mm: float | None
     max_slice_thickness_mm: float | None
+    views: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +217,7 @@ class Aggregate:
     Parameters
     ----------
     kind : str
-        ``noisy_or``, ``top_k_mean`` or ``max``.
+        ``noisy_or``, ``top_k_mean`` or ``max``; ``class_volume`` for a segmentation.
     k : int
         Slices counted by ``top_k_mean``; 1 otherwise.
     """
@@ -190,13 +271,18 @@ class ModelPackage:
     routes : tuple of Route
         Any of them selects the package.
     findings : tuple of FindingSpec
-        What it can state.
+        What it can state; empty for a segmentation.
     aggregate : Aggregate
         From slices to the study.
     parity_tolerance : float
-        Largest difference in probability from FP32 on the check set.
+        Largest difference in probability from FP32 on the check set; for a segmentation the
+        largest share of a finding's voxels that differ, 1 minus the Dice coefficient.
     check_set : pathlib.Path or None
-        An npz with the input tensor and the expected ``logits``.
+        An npz with the input tensor and the output that FP32 gave.
+    output : OutputSpec
+        What the model answers.
+    volumes : tuple of VolumeSpec
+        What a segmentation measures; empty for logits.
     """
 
     name: str
@@ -214,6 +300,8 @@ class ModelPackage:
     aggregate: Aggregate
     parity_tolerance: float
     check_set: Path | None
+    output: OutputSpec = OutputSpec()
+    volumes: tuple[VolumeSpec, ...] = ()
 
     @property
     def model(self) -> Path:

@@ -21,10 +21,15 @@ from engines.manifest import (
     Code,
     FindingSpec,
     InputSpec,
+    Layout,
     Measure,
     ModelPackage,
+    Normalise,
+    OutputKind,
+    OutputSpec,
     Route,
     Urgency,
+    VolumeSpec,
 )
 
 __all__ = [
@@ -34,8 +39,10 @@ __all__ = [
     "InputSpec",
     "Measure",
     "ModelPackage",
+    "OutputSpec",
     "PackageError",
     "Route",
+    "VolumeSpec",
     "digest_of",
     "load_package",
 ]
@@ -45,6 +52,7 @@ _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MODALITY = re.compile(r"[A-Z]{2,16}")  # a Code String, DICOM PS3.3 C.7.3.1.1.1
+_DIRECTIONS = {"R": "R", "L": "R", "A": "P", "P": "P", "S": "I", "I": "I"}  # one of each pair
 _SCHEME = re.compile(r"SCT|RADLEX|DCM|99[A-Z0-9]{1,14}")  # DICOM PS3.16 section 8
 
 
@@ -89,6 +97,8 @@ def _read(folder: Path) -> ModelPackage:
     top = read_table(folder / PACKAGE_FILE)
     model, checks = top.table("model"), top.table("checks")
     check_set = _check_set(checks, folder)
+    output = _output(top.table("output")) if top.has("output") else OutputSpec()
+    segments = output.kind == "segmentation"
     package = ModelPackage(
         name=_matching(model, "name", _NAME, "words of a-z and 0-9 joined by single hyphens"),
         version=_matching(model, "version", _VERSION, "three numbers, as in 1.2.0"),
@@ -99,12 +109,14 @@ def _read(folder: Path) -> ModelPackage:
         licence=model.text("licence"),
         training_data=model.text("training_data"),
         measured=tuple(_measure(table) for table in model.tables("measured", least=0)),
-        input=_input(top.table("input")),
+        input=_input(top.table("input"), output),
         routes=tuple(_route(table) for table in top.tables("routes")),
-        findings=tuple(_finding(table) for table in top.tables("finding")),
-        aggregate=_aggregate(top.table("aggregate")),
+        findings=() if segments else tuple(_finding(one) for one in top.tables("finding")),
+        aggregate=_aggregate(top.table("aggregate"), output),
         parity_tolerance=checks.number("parity_tolerance", 0.0, 0.5),
         check_set=check_set,
+        output=output,
+        volumes=tuple(_volume(one) for one in top.tables("finding")) if segments else (),
     )
     for table in (model, checks, top):
         table.close()
@@ -146,26 +158,75 @@ def _measure(table: Table) -> Measure:
     return measure
 
 
-def _input(table: Table) -> InputSpec:
-    table.choice("layout", ("NCHW",))
-    windows = table.pairs("windows", "one or more [level, width] with width above 0")
-    if any(width <= 0 for _, width in windows):
-        raise table.refuse("windows", "one or more [level, width] with width above 0")
+def _output(table: Table) -> OutputSpec:
+    word = table.choice("kind", _OUTPUTS)
+    kind = next(item for item in _OUTPUTS if item == word)
+    spec = OutputSpec(kind, table.text("tensor", "logits", longest=256))
+    table.close()
+    return spec
+
+
+def _input(table: Table, output: OutputSpec) -> InputSpec:
+    word = table.choice("layout", _LAYOUTS)
+    layout = next(item for item in _LAYOUTS if item == word)
+    if output.kind == "segmentation" and layout != "NCDHW":
+        raise table.refuse("layout", '"NCDHW", which a segmentation needs')
+    if output.kind == "logits" and layout == "NCDHW":
+        raise table.refuse("layout", '"NCHW": volumes are for [output] kind = "segmentation"')
+    scale = table.choice("normalise", _NORMALISES, "windows")
+    normalise = next(item for item in _NORMALISES if item == scale)
+    volume = layout == "NCDHW"
     spec = InputSpec(
         tensor=table.text("tensor"),
         height=table.whole("height", 8, 4096),
         width=table.whole("width", 8, 4096),
-        windows=windows,
-        neighbours=table.whole("neighbours", 0, 16),
+        windows=_windows(table) if normalise == "windows" else (),
+        neighbours=0 if volume else table.whole("neighbours", 0, 16),
+        layout=layout,
+        normalise=normalise,
+        percentiles=_percentiles(table) if normalise == "percentile" else None,
+        depth=table.whole("depth", 8, 4096) if volume else None,
+        spacing_mm=_spacing(table) if volume else None,
+        axes=_axes(table) if volume else None,
     )
     table.close()
     return spec
+
+
+def _windows(table: Table) -> tuple[tuple[float, float], ...]:
+    allowed = "one or more [level, width] with width above 0"
+    windows = table.pairs("windows", allowed)
+    if any(width <= 0 for _, width in windows):
+        raise table.refuse("windows", allowed)
+    return windows
+
+
+def _percentiles(table: Table) -> tuple[float, float]:
+    low, high = table.pair("percentiles", 0, 100)
+    if low >= high:
+        raise table.refuse("percentiles", "[low, high] with low below high, as in [2, 98]")
+    return low, high
+
+
+def _spacing(table: Table) -> tuple[float, float, float]:
+    depth, height, width = table.numbers("spacing_mm", 3, 0.05, 50)
+    return depth, height, width
+
+
+def _axes(table: Table) -> str:
+    axes = table.text("axes", longest=3)
+    if not axes.isupper() or sorted(_DIRECTIONS.get(letter, "") for letter in axes) != [*"IPR"]:
+        raise table.refuse("axes", "one of R and L, one of A and P, one of S and I, as in LIA")
+    return axes
 
 
 def _route(table: Table) -> Route:
     body_parts = table.texts("body_parts")
     if any(part != part.upper() for part in body_parts):
         raise table.refuse("body_parts", "upper case, as DICOM writes Body Part Examined")
+    views = table.texts("views")
+    if any(view != view.upper() for view in views):
+        raise table.refuse("views", "upper case, as DICOM writes View Position")
     route = Route(
         modality=_matching(table, "modality", _MODALITY, "a DICOM modality such as CT, MR or DX"),
         body_parts=body_parts,
@@ -174,6 +235,7 @@ def _route(table: Table) -> Route:
         max_age=table.optional_number("max_age", 0, 150),
         min_slice_thickness_mm=table.optional_number("min_slice_thickness_mm", 0, 1000),
         max_slice_thickness_mm=table.optional_number("max_slice_thickness_mm", 0, 1000),
+        views=views,
     )
     _in_order(table, "max_age", route.min_age, route.max_age)
     _in_order(
@@ -202,16 +264,33 @@ def _in_order(table: Table, key: str, low: float | None, high: float | None) -> 
         raise table.refuse(key, f"at least its minimum {low:g}")
 
 
-def _finding(table: Table) -> FindingSpec:
-    coded = table.table("code")
+def _code(table: Table) -> Code:
     code = Code(
-        scheme=_matching(coded, "scheme", _SCHEME, "SCT, RADLEX, DCM or 99 and a private name"),
-        value=coded.text("value", longest=64),
-        meaning=coded.text("meaning", longest=128),
+        scheme=_matching(table, "scheme", _SCHEME, "SCT, RADLEX, DCM or 99 and a private name"),
+        value=table.text("value", longest=64),
+        meaning=table.text("meaning", longest=128),
     )
-    coded.close()
+    table.close()
+    return code
+
+
+def _volume(table: Table) -> VolumeSpec:
+    volume = VolumeSpec(
+        code=_code(table.table("code")),
+        label=table.text("label", longest=128),
+        classes=table.wholes("classes", 0, 10_000),
+        flag_below_ml=table.optional_number("flag_below_ml", 0, 1e6),
+        flag_above_ml=table.optional_number("flag_above_ml", 0, 1e6),
+        urgency=_urgency(table),
+    )
+    _in_order(table, "flag_above_ml", volume.flag_below_ml, volume.flag_above_ml)
+    table.close()
+    return volume
+
+
+def _finding(table: Table) -> FindingSpec:
     finding = FindingSpec(
-        code=code,
+        code=_code(table.table("code")),
         label=table.text("label", longest=128),
         output=table.whole("output", 0, 10_000),
         calibration=table.pair("calibration", -1000, 1000),
@@ -233,8 +312,10 @@ def _urgency(table: Table) -> Urgency:
     return next(item for item in _URGENCIES if item == word)
 
 
-def _aggregate(table: Table) -> Aggregate:
-    word = table.choice("kind", get_args(AggregateKind))
+def _aggregate(table: Table, output: OutputSpec) -> Aggregate:
+    segments = output.kind == "segmentation"
+    allowed = [item for item in _KINDS if (item == "class_volume") is segments]
+    word = table.choice("kind", allowed)
     kind = next(item for item in _KINDS if item == word)
     k = table.whole("k", 1, 1000, default=1)
     if kind != "top_k_mean" and table.has("k"):
@@ -255,3 +336,6 @@ def _check_set(table: Table, folder: Path) -> Path | None:
 
 _URGENCIES: tuple[Urgency, ...] = get_args(Urgency)
 _KINDS: tuple[AggregateKind, ...] = get_args(AggregateKind)
+_LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+_NORMALISES: tuple[Normalise, ...] = get_args(Normalise)
+_OUTPUTS: tuple[OutputKind, ...] = get_args(OutputKind)

@@ -1,18 +1,20 @@
 """Does this engine agree with the FP32 reference closely enough to serve?
 
-The package's check set holds inputs and the logits that the FP32 model gave. The comparison is of
-calibrated probabilities, because those are what thresholds see.
+The package's check set holds inputs and what the FP32 model gave for them. Classifiers are compared
+by calibrated probabilities, because those are what thresholds see; segmentations by the voxels of
+each finding, because those are what volumes are made of.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from zipfile import BadZipFile
 
 import numpy as np
 
-from engines.aggregate import calibrate
+from engines.aggregate import calibrate, segment
 from engines.package import ModelPackage, PackageError
-from engines.runtime.protocol import LOGITS, Engine
+from engines.runtime.protocol import Array, Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,8 @@ class Parity:
     samples : int
         Samples compared.
     worst : float
-        Largest difference in probability over samples and findings.
+        Largest difference in probability over samples and findings; for a segmentation the
+        largest 1 minus Dice, the share of a finding's voxels on which they do not agree.
     tolerance : float
         Largest difference that the package allows.
     """
@@ -53,23 +56,56 @@ def compare(engine: Engine, package: ModelPackage) -> Parity:
         raise PackageError(f"{package.path}: [checks] check_set is missing; parity needs it.")
     try:
         with np.load(package.check_set, allow_pickle=False) as held:
-            inputs, expected = held[package.input.tensor], held[LOGITS]
-    except (OSError, ValueError, KeyError) as error:
+            inputs, expected = held[package.input.tensor], held[package.output.tensor]
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise PackageError(
-            f"{package.check_set}: not an npz with {package.input.tensor!r} and {LOGITS!r}: {error}"
+            f"{package.check_set}: not an npz with {package.input.tensor!r} and "
+            f"{package.output.tensor!r}: {error}"
         ) from error
     if inputs.dtype == np.uint8:
         inputs = inputs.astype(np.float32) / np.float32(255)
-    if len(inputs) == 0 or len(inputs) != len(expected):
+    if inputs.ndim == 0 or len(inputs) == 0 or len(inputs) != len(expected):
         raise PackageError(
-            f"{package.check_set}: {len(inputs)} inputs and {len(expected)} logits; expected as "
-            "many of each, and at least one."
+            f"{package.check_set}: inputs of shape {inputs.shape} and {package.output.tensor} of "
+            f"shape {expected.shape}; expected as many of each, and at least one."
         )
-    found = engine.infer({package.input.tensor: inputs})[LOGITS]
+    if package.volumes:
+        # One at a time: a volume's scores are large.
+        worst = max(
+            _voxels_apart(
+                _run(engine, package, inputs[index : index + 1]), expected[index], package
+            )
+            for index in range(len(inputs))
+        )
+    else:
+        worst = _probabilities_apart(_run(engine, package, inputs), expected, package)
+    return Parity(len(inputs), worst, package.parity_tolerance)
+
+
+def _run(engine: Engine, package: ModelPackage, inputs: Array) -> Array:
+    return engine.infer({package.input.tensor: inputs})[package.output.tensor]
+
+
+def _probabilities_apart(found: Array, expected: Array, package: ModelPackage) -> float:
     worst = 0.0
     for finding in package.findings:
         a, b = finding.calibration
         ours = calibrate(found[:, finding.output], a, b)
         theirs = calibrate(expected[:, finding.output], a, b)
         worst = max(worst, float(np.abs(ours - theirs).max()))
-    return Parity(len(inputs), worst, package.parity_tolerance)
+    return worst
+
+
+def _voxels_apart(found: Array, expected: Array, package: ModelPackage) -> float:
+    ours, theirs = segment(found[0]), segment(expected)
+    return max(
+        1.0 - dice(np.isin(ours, one.classes), np.isin(theirs, one.classes))
+        for one in package.volumes
+    )
+
+
+def dice(ours: Array, theirs: Array) -> float:
+    """Return the Dice coefficient of two masks of one shape, 0 to 1; two empty ones are alike."""
+    both = np.count_nonzero(ours & theirs)
+    either = np.count_nonzero(ours) + np.count_nonzero(theirs)
+    return 2.0 * both / either if either else 1.0

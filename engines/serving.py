@@ -6,6 +6,7 @@ against each other before the first patient, not during.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from engines.manifest import PACKAGE_FILE, ModelPackage
 from engines.package import PackageError
 from engines.runtime import onnx_runtime
-from engines.runtime.protocol import LOGITS, Engine, TensorSpec
+from engines.runtime.protocol import Engine, TensorSpec
 
 
 def shipped_packages() -> Path:
@@ -58,31 +59,56 @@ def check_tensors(engine: Engine, package: ModelPackage) -> None:
     Raises
     ------
     PackageError
-        If the input's name, type or shape differs, if there is another input, if there is no
-        output ``logits`` of float32 (n, outputs), or if a finding reads beyond its columns.
+        If the input's name, type or shape differs, if there is another input, if the output is
+        missing, of another type or number of axes, or if a finding reads beyond it. The sizes of
+        a volume may be free in the model.
     """
-    file = package.path / PACKAGE_FILE
     wanted = package.input
     expected = TensorSpec(
-        wanted.tensor,
-        np.dtype(np.float32),
-        (None, wanted.channels, wanted.height, wanted.width),
+        wanted.tensor, np.dtype(np.float32), (None, wanted.channels, *wanted.sizes)
     )
-    if engine.inputs != (expected,):
-        found = "; ".join(f"{spec.name!r} {spec}" for spec in engine.inputs)
+    if len(engine.inputs) != 1 or not _takes(engine.inputs[0], expected, package):
         raise PackageError(
-            f"{file}: [input] describes {expected.name!r} {expected}, but the model takes {found}."
+            f"{package.path / PACKAGE_FILE}: [input] describes {expected.name!r} {expected}, but "
+            f"the model takes {_named(engine.inputs)}."
         )
-    logits = next((spec for spec in engine.outputs if spec.name == LOGITS), None)
-    if logits is None or logits.dtype != np.float32 or len(logits.shape) != 2:
-        found = "; ".join(f"{spec.name!r} {spec}" for spec in engine.outputs)
+    output = next((spec for spec in engine.outputs if spec.name == package.output.tensor), None)
+    axes = "(n, outputs)" if not package.volumes else "(n, classes, depth, height, width)"
+    if output is None or output.dtype != np.float32 or len(output.shape) != axes.count(",") + 1:
         raise PackageError(
-            f"{package.model}: expected an output {LOGITS!r} float32 (n, outputs), got {found}."
+            f"{package.model}: expected an output {package.output.tensor!r} float32 {axes}, "
+            f"got {_named(engine.outputs)}."
         )
-    columns = logits.shape[1]
-    for number, finding in enumerate(package.findings, start=1):
-        if columns is None or finding.output >= columns:
+    _check_findings(package, output)
+
+
+def _takes(found: TensorSpec, expected: TensorSpec, package: ModelPackage) -> bool:
+    if package.input.depth is None:
+        return found == expected
+    return (found.name, found.dtype, found.shape[:2]) == (
+        expected.name,
+        expected.dtype,
+        expected.shape[:2],
+    ) and all(
+        have in (None, want) for have, want in zip(found.shape[2:], expected.shape[2:], strict=True)
+    )
+
+
+def _check_findings(package: ModelPackage, output: TensorSpec) -> None:
+    columns = output.shape[1]
+    read: list[tuple[str, tuple[int, ...]]] = [
+        *(("output", (one.output,)) for one in package.findings),
+        *(("classes", one.classes) for one in package.volumes),
+    ]
+    for number, (key, indices) in enumerate(read, start=1):
+        if columns is None or max(indices) >= columns:
+            what = "columns" if key == "output" else "classes"
             raise PackageError(
-                f"{file}: [[finding]] number {number} output = {finding.output} is not a whole "
-                f"number below {columns}, the columns of {LOGITS!r}."
+                f"{package.path / PACKAGE_FILE}: [[finding]] number {number} {key} = "
+                f"{max(indices)} is not a whole number below {columns}, the {what} of "
+                f"{output.name!r}."
             )
+
+
+def _named(tensors: Iterable[TensorSpec]) -> str:
+    return "; ".join(f"{spec.name!r} {spec}" for spec in tensors)

@@ -22,6 +22,8 @@ class SeriesAbout:
         Study and series description, protocol name.
     age_years, slice_thickness_mm : float or None
         Of the patient; (0018,0050).
+    view : str
+        View Position (0018,5101), upper case; empty when unknown.
     acquired : str or None
         When the images were made, RFC 3339.
     """
@@ -31,6 +33,7 @@ class SeriesAbout:
     descriptions: tuple[str, ...]
     age_years: float | None
     slice_thickness_mm: float | None
+    view: str
     acquired: str | None
 
     @classmethod
@@ -42,6 +45,7 @@ class SeriesAbout:
             descriptions=tuple(about["descriptions"]),
             age_years=about["age_years"],
             slice_thickness_mm=about["slice_thickness_mm"],
+            view=about["view"],
             acquired=about["acquired"] or None,
         )
 
@@ -58,9 +62,12 @@ def fits(about: SeriesAbout, route: Route) -> bool:
     """Return whether a series is what a route asks for.
 
     The description decides only where the scanner gave no body part. An age or thickness
-    that is unknown is not held against a series.
+    that is unknown is not held against a series. A view must be known where one is asked for:
+    a model of frontal images knows nothing of a lateral one.
     """
     if about.modality != route.modality:
+        return False
+    if route.views and about.view not in route.views:
         return False
     if about.body_part:
         if route.body_parts and about.body_part not in route.body_parts:

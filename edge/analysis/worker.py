@@ -40,7 +40,6 @@ from edge.imaging.prepare import prepare
 from edge.store.spool import read_record
 from edge.store.study_key import SealBroken, StudyKey
 from engines import (
-    LOGITS,
     Engine,
     EngineError,
     ModelPackage,
@@ -76,7 +75,7 @@ class _Model:
     def ask(self, stacks: Iterable[Prepared]) -> NDArray[np.float64]:
         """Return calibrated probabilities, (slices, findings), for (channels, h, w) inputs."""
         name = self.package.input.tensor
-        logits = self.engine.infer({name: np.stack(list(stacks))})[LOGITS]
+        logits = self.engine.infer({name: np.stack(list(stacks))})[self.package.output.tensor]
         columns = [
             calibrate(logits[:, finding.output], *finding.calibration)
             for finding in self.package.findings

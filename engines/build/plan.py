@@ -98,5 +98,5 @@ class BuildPlan:
 
 def shapes_of(package: ModelPackage, *, usual: int = 1, largest: int = 16) -> tuple[Shapes, ...]:
     """Return the shapes of a package's input, from one slice to `largest` at a time."""
-    rest = (package.input.channels, package.input.height, package.input.width)
+    rest = (package.input.channels, *package.input.sizes)
     return (Shapes(package.input.tensor, (1, *rest), (usual, *rest), (largest, *rest)),)

@@ -135,7 +135,7 @@ def of_package(package: ModelPackage) -> Probabilities:
     """Return the calibrated probabilities of a package's findings, shape (n, findings)."""
 
     def read(outputs: Feeds) -> Array:
-        logits = outputs[LOGITS]
+        logits = outputs[package.output.tensor]
         return np.stack(
             [calibrate(logits[:, item.output], *item.calibration) for item in package.findings], 1
         )

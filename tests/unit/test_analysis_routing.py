@@ -58,6 +58,13 @@ def test_the_thinnest_slices_have_a_limit_too() -> None:
     assert fits(replace(HEAD, slice_thickness_mm=2.0), route)
 
 
+@pytest.mark.parametrize(
+    ("view", "fit"), [("PA", True), ("AP", True), ("LATERAL", False), ("", False)]
+)
+def test_a_model_of_one_view_is_not_asked_about_another(view: str, fit: bool) -> None:
+    assert fits(replace(HEAD, view=view), replace(HEAD_CT, views=("PA", "AP"))) is fit
+
+
 def test_the_first_package_that_fits_looks() -> None:
     chest = package("chest", routes=(replace(HEAD_CT, body_parts=("CHEST",)),))
     first, second = package("first"), package("second")

@@ -113,6 +113,7 @@ def test_a_package_cannot_be_changed_after_it_was_checked() -> None:
         (r"^tensor = .*", 'tensor = "x"\nfoo = 1', ["[input] foo is not a known key", "height"]),
         (r"^modality = .*", 'modality = "ct"', ["[[routes]] number 1 modality = 'ct'", "CT"]),
         (r"^body_parts = .*", 'body_parts = ["Head"]', ["body_parts = ['Head']", "upper case"]),
+        (r"^body_parts = .*", 'views = ["pa"]', ["views = ['pa']", "upper case"]),
         (r"^description = .*", "description = '('", ["description = '('", "regular expression"]),
         (r"^modality = .*", 'modality = "CT"\nmin_age = 200', ["min_age = 200", "0 to 150"]),
         (
