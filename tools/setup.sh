@@ -68,8 +68,8 @@ apt_install() (
 )
 
 # What a test needs: the command that shows it is there, and the package that brings it.
-tools_for_tests="mosquitto:mosquitto dcmsend:dcmtk Orthanc:orthanc systemd-analyze:systemd \
-shellcheck:shellcheck"
+tools_for_tests="mosquitto:mosquitto dcmsend:dcmtk dciodvfy:dicom3tools Orthanc:orthanc \
+systemd-analyze:systemd shellcheck:shellcheck"
 
 missing_tools() {
     local pair
