@@ -6,6 +6,7 @@ Stopping is not special: everything acknowledged is on the disk, so a stop is a 
 from __future__ import annotations
 
 import logging
+import shutil
 import signal
 import threading
 import time
@@ -14,16 +15,21 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib.metadata import version
 
+from prometheus_client import CollectorRegistry
+
 from edge.alerts.broker import broker_settings
 from edge.alerts.publisher import Publisher, PublisherState
 from edge.alerts.sealing import MAX_RECIPIENTS
 from edge.analysis.coordinator import Coordinator
 from edge.analysis.herald import Herald
+from edge.audit import DAEMON, Act, Audit, count_entries
 from edge.config import Config
 from edge.intake.dicom import DicomDoor
 from edge.keys import DeviceKeys, load_recipients, pseudonym
+from edge.metrics import Metrics, Standing
 from edge.packages import find_packages
 from edge.service import ALIVE, READY, STOPPING, notify, watchdog_interval_s
+from edge.store.lookup import count_studies
 from edge.store.outbox import Outbox
 from edge.store.studies import Store
 
@@ -73,6 +79,10 @@ class Daemon:
             reserve_bytes=config.storage.reserve_mb * 1_000_000,
         )
         outbox = Outbox(self._store.journal)
+        self._outbox = outbox
+        self._audit = Audit(self._store.journal, lambda: keys.signing)
+        self.metrics = Metrics(CollectorRegistry())
+        self.metrics.watch(self._standing)
         self._publisher = Publisher(
             broker_settings(config.broker, f"scanside-{keys.device}"),
             outbox,
@@ -87,6 +97,8 @@ class Daemon:
             outbox,
             with_identity=config.alerts.identity,
             wake=self._publisher.wake,
+            audit=self._audit,
+            metrics=self.metrics,
         )
         self._coordinator = Coordinator(config.analysis, self._store, self._packages, herald)
         self._door = DicomDoor(
@@ -105,9 +117,11 @@ class Daemon:
             signal.signal(number, lambda *_: self._stopping.set())
         with self._rooms():
             self._announce()
+            self._audit.note(Act(DAEMON, "daemon.started", outcome=version("scanside")))
             notify(READY)
             self._watch()
             notify(STOPPING)
+            self._audit.note(Act(DAEMON, "daemon.stopped"))
             log.info("Stopping. Since the start: %s", self._door.counts)
 
     @contextmanager
@@ -159,7 +173,25 @@ class Daemon:
                 notify(ALIVE)
                 next_sign = time.monotonic() + interval
 
+    def _standing(self) -> Standing:
+        """Return what the rooms know, for a scrape of the metrics."""
+        counts = self._door.counts
+        journal = self._store.journal
+        return Standing(
+            instances={
+                "stored": counts.stored,
+                "repeated": counts.repeated,
+                "refused": counts.refused,
+            },
+            turned_away=counts.turned_away,
+            studies=count_studies(journal),
+            waiting=self._outbox.waiting(),
+            audit_entries=count_entries(journal),
+            disk_free_bytes=shutil.disk_usage(self._config.storage.folder).free,
+        )
+
     def _on_broker(self, state: PublisherState) -> None:
+        self.metrics.broker_connected.set(state.connected)
         if state.connected != self._broker.connected:
             notify(f"STATUS=Broker {'connected' if state.connected else state.reason}")
         self._broker = state

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from arrivals import STUDY, about, arrival
 from findings import finding, package, series
+from prometheus_client import CollectorRegistry
 
 from edge.alerts.decision import decide
 from edge.alerts.policy import next_alert
 from edge.analysis.herald import Herald
 from edge.analysis.progress import SeriesInProgress, StudyInProgress
 from edge.analysis.routing import SeriesAbout
+from edge.audit import Audit
 from edge.cli import main
+from edge.config import default_toml, load_config
 from edge.keys import DeviceKeys
+from edge.metrics import Metrics
 from edge.store.journal import StudyState
 from edge.store.outbox import Outbox
 from edge.store.studies import Store
@@ -44,6 +50,31 @@ class Terminal:
         return self.err.removeprefix("scanside: ").rstrip("\n")
 
 
+def fresh(folder: Path, capsys: pytest.CaptureFixture[str]) -> Terminal:
+    """Return an appliance that has its configuration, and nothing else."""
+    config = folder / "config.toml"
+    ours = default_toml().replace("/var/lib/scanside", "studies").replace("/etc/scanside/", "")
+    config.write_text(ours.replace("port = 8883", "port = 1"), encoding="utf-8")
+    return Terminal(capsys, config)
+
+
+def with_two_studies(scanside: Terminal) -> Terminal:
+    """Have two studies come in, one of them with a bleed, told of by an alert."""
+    scanside("keys init")
+    config = load_config(scanside.config)
+    keys = DeviceKeys.load(config.storage.keys)
+    with closing(Store(config.storage.folder, device_key=keys.storage, reserve_bytes=0)) as store:
+        for number in range(3):
+            store.keep(arrival(number), bytes(100))
+        store.keep(arrival(1), bytes(50))
+        store.keep(arrival(9, set_aside="a localizer"), bytes(100))
+        store.series_closed(1, "geometry", 5)
+        store.keep(arrival(study=f"{STUDY}.2", about=about("[/b] \x1b[31mred")), bytes(100))
+        store.study_state(2, StudyState.QUARANTINED, 1)
+        tell_of_a_bleed(store, keys)
+    return scanside
+
+
 def tell_of_a_bleed(store: Store, keys: DeviceKeys) -> None:
     """Have the first study of a store decided, with a bleed in one of its two series."""
     stored = store.study(1)
@@ -66,7 +97,13 @@ def tell_of_a_bleed(store: Store, keys: DeviceKeys) -> None:
     step = next_alert(decision, None)
     assert step is not None
     herald = Herald(
-        keys, [keys.console], Outbox(store.journal), with_identity=False, wake=lambda: None
+        keys,
+        [keys.console],
+        Outbox(store.journal),
+        with_identity=False,
+        wake=lambda: None,
+        audit=Audit(store.journal, lambda: keys.signing),
+        metrics=Metrics(CollectorRegistry()),
     )
     engines = {package().name: ("onnxruntime", "fp32")}
     herald.tell(study, decision, step, StudyState.DECIDED, engines)

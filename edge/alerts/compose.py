@@ -10,6 +10,7 @@ from edge.alerts import message
 from edge.alerts.decision import SeriesFinding, SeriesResult, StudyDecision
 from edge.alerts.policy import Step
 from edge.alerts.timestamps import rfc3339
+from edge.audit import Anchor
 
 # Within the schema, and so that the longest of each together stay below `message.MAX_BODY`. What
 # is beyond is left out: what is flagged comes first, then what was analysed.
@@ -63,8 +64,9 @@ def compose(
     decision: StudyDecision,
     facts: StudyFacts,
     decided: datetime,
+    audit: Anchor | None = None,
 ) -> message.Alert:
-    """Return the alert for one step of one study."""
+    """Return the alert for one step of one study; `audit` is the head of the device's audit."""
     now = datetime.now(timezone.utc)
     series = sorted(decision.series, key=_rank)
     findings = sorted(
@@ -105,6 +107,7 @@ def compose(
             inference_ms=round(facts.inference_ms, 3),
             tail_inference_ms=round(facts.tail_inference_ms, 3),
         ),
+        audit=None if audit is None else message.AuditHead(audit.entries, audit.digest),
     )
 
 

@@ -11,21 +11,40 @@ receivers depend on must not change because a class elsewhere did.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
-from functools import cache
-from importlib.resources import files
+from dataclasses import dataclass, field
 from typing import Any
 
 import uuid_utils
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError, best_match
 
+from edge.alerts.canonical import MAX_BODY, MessageError, canonical, check, plain, validator
 from edge.alerts.timestamps import parse_rfc3339
 
-SCHEMA_VERSION = 1
-MAX_BODY = 64 * 1024  # bytes; the longest real alert is near 10 kB
+__all__ = [
+    "MAX_BODY",
+    "NOTICE",
+    "OUTCOMES",
+    "SCHEMA_VERSION",
+    "STATUSES",
+    "Alert",
+    "AuditHead",
+    "Code",
+    "FindingResult",
+    "FollowUp",
+    "Identity",
+    "Location",
+    "MessageError",
+    "ModelRef",
+    "Patient",
+    "Progression",
+    "QualityFlag",
+    "SeriesRef",
+    "StudyRef",
+    "Timing",
+    "new_id",
+    "validator",
+]
 
+SCHEMA_VERSION = 1
 STATUSES = ("provisional", "final", "retracted")
 OUTCOMES = ("flagged", "not_flagged", "uncertain", "not_analysed")
 
@@ -33,10 +52,6 @@ NOTICE = (
     "This is a suggestion to look sooner, not a diagnosis. "
     "A physician decides. A silent Scanside never means normal."
 )
-
-
-class MessageError(ValueError):
-    """A body is not an alert. The text says where and why, and repeats no value."""
 
 
 @dataclass(frozen=True)
@@ -216,6 +231,14 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class AuditHead:
+    """How far the device's audit had come: so many entries, the SHA-256 (hex) of the last."""
+
+    entries: int
+    digest: str
+
+
+@dataclass(frozen=True)
 class Alert:
     """One alert. The fields and their bounds are described in `alert.schema.json`.
 
@@ -255,6 +278,7 @@ class Alert:
     timing: Timing
     progression: Progression | None = None
     follow_up: FollowUp | None = None
+    audit: AuditHead | None = None
     notice: str = NOTICE
     schema: int = field(default=SCHEMA_VERSION)
 
@@ -267,9 +291,9 @@ class Alert:
             When a value is outside the schema: it is better not to seal it than to
             have every receiver refuse it.
         """
-        document = _plain(self)
-        _check(document)
-        return _canonical(document)
+        document = plain(self)
+        check(document)
+        return canonical(document)
 
     @classmethod
     def from_json(cls, body: bytes) -> Alert:
@@ -288,7 +312,7 @@ class Alert:
         except (ValueError, RecursionError) as error:
             msg = "the body is not JSON in UTF-8"
             raise MessageError(msg) from error
-        _check(document)
+        check(document)
         alert = _alert(document)
         _check_moments(alert)
         return alert
@@ -297,42 +321,6 @@ class Alert:
 def new_id() -> str:
     """Return a fresh UUIDv7 (RFC 9562 section 5.7): unique, and ordered by time."""
     return str(uuid_utils.uuid7())
-
-
-@cache
-def validator() -> Draft202012Validator:
-    """Return the validator for `alert.schema.json`, read once."""
-    text = files("edge.alerts").joinpath("alert.schema.json").read_text("utf-8")
-    schema: dict[str, Any] = json.loads(text)
-    Draft202012Validator.check_schema(schema)
-    return Draft202012Validator(schema)
-
-
-def _canonical(document: Mapping[str, Any]) -> bytes:
-    try:
-        text = json.dumps(
-            document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-        )
-        body = text.encode()
-    except ValueError as error:  # a NaN, or text that is not Unicode
-        msg = "the alert has a number or a text that JSON cannot carry"
-        raise MessageError(msg) from error
-    if len(body) > MAX_BODY:
-        msg = f"the alert has {len(body)} bytes; at most {MAX_BODY} are sent"
-        raise MessageError(msg)
-    return body
-
-
-def _check(document: object) -> None:
-    errors: Iterator[ValidationError] = validator().iter_errors(document)
-    worst = best_match(errors)
-    if worst is not None:
-        where = "/".join(str(step) for step in worst.absolute_path) or "the whole"
-        # The library's message repeats the value, and the value may name a patient.
-        msg = f"{where}: against '{worst.validator}' of alert.schema.json"
-        if worst.validator in {"required", "additionalProperties"}:
-            msg += " (a member is missing or unknown)"
-        raise MessageError(msg)
 
 
 def _check_moments(alert: Alert) -> None:
@@ -354,20 +342,11 @@ def _check_moments(alert: Alert) -> None:
         raise MessageError(msg) from error
 
 
-def _plain(value: Any) -> Any:
-    """Return JSON's own types. `dataclasses.asdict` copies deeply and is five times slower."""
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    if hasattr(value, "__dataclass_fields__"):
-        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
-    return value
-
-
 def _alert(document: dict[str, Any]) -> Alert:
     """Build the alert from a document that the schema has passed."""
     patient, study = document["patient"], document["study"]
     identity, progression = patient["identity"], document["progression"]
-    follow_up = document["follow_up"]
+    follow_up, audit = document["follow_up"], document["audit"]
     parts: dict[str, Any] = {
         "reasons": tuple(document["reasons"]),
         "patient": Patient(patient["pseudonym"], Identity(**identity) if identity else None),
@@ -381,6 +360,7 @@ def _alert(document: dict[str, Any]) -> Alert:
         "quality": tuple(QualityFlag(**flag) for flag in document["quality"]),
         "progression": Progression(**progression) if progression else None,
         "follow_up": FollowUp(**follow_up) if follow_up else None,
+        "audit": AuditHead(**audit) if audit else None,
         "timing": Timing(**document["timing"]),
     }
     return Alert(**{**document, **parts})

@@ -13,7 +13,9 @@ from edge.alerts.message import new_id
 from edge.alerts.policy import Step, Told
 from edge.alerts.sealing import seal
 from edge.analysis.progress import StudyInProgress
+from edge.audit import DAEMON, Act, Audit
 from edge.keys import DeviceKeys, PublicKey
+from edge.metrics import Metrics
 from edge.store.journal import StudyState
 from edge.store.outbox import NewAlert, Outbox, Outcome
 
@@ -35,6 +37,9 @@ class Herald:
         Whether the patient's identity goes inside the seal.
     wake : callable
         Called when there is a new alert; must not block.
+    audit : Audit
+        Of the journal that the outbox is in.
+    metrics : Metrics
     """
 
     def __init__(
@@ -45,12 +50,16 @@ class Herald:
         *,
         with_identity: bool,
         wake: Callable[[], None],
+        audit: Audit,
+        metrics: Metrics,
     ) -> None:
         self._keys = keys
         self._recipients = tuple(recipients)
         self._outbox = outbox
         self._with_identity = with_identity
         self._wake = wake
+        self._audit = audit
+        self._metrics = metrics
 
     def tell(
         self,
@@ -70,7 +79,16 @@ class Herald:
 
         def make_alert(sequence: int) -> NewAlert:
             names = Names(told.alert_id, sequence, self._keys.device, self._keys.site)
-            alert = compose(names, step, decision, facts, decided)
+            # In this transaction: the entry stands if the alert does.
+            head = self._audit.note(
+                Act(
+                    DAEMON,
+                    "alert.made",
+                    f"alert:{sequence} study:{study.id}",
+                    f"{step.status} {step.urgency}",
+                )
+            )
+            alert = compose(names, step, decision, facts, decided, head)
             sealed = seal(
                 alert.to_json(),
                 signer=self._keys.signing,
@@ -84,7 +102,16 @@ class Herald:
         outcome = Outcome(study.id, study.key, state, study.instances, step.status, asdict(told))
         self._outbox.record(outcome, make_alert)
         self._wake()
+        self._count(step, decision, facts, decided)
         return told
+
+    def _count(
+        self, step: Step, decision: StudyDecision, facts: StudyFacts, decided: datetime
+    ) -> None:
+        self._metrics.alerts_made.labels(step.urgency, step.status).inc()
+        if decision.complete:
+            self._metrics.last_byte_to_alert_s.observe(decided.timestamp() - facts.last_byte)
+            self._metrics.inference_s.observe(facts.inference_ms / 1000.0)
 
     def _facts(self, study: StudyInProgress, engines: Mapping[str, tuple[str, str]]) -> StudyFacts:
         series = study.series.values()

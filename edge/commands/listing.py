@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edge.alerts.message import NOTICE, Alert
+from edge.audit import Entry
 from edge.check import CheckResult, Grade
 from edge.store.lookup import AlertLine, SeriesLine, StudyLine
 
@@ -152,6 +153,23 @@ def print_alert(body: bytes, *, as_json: bool) -> None:
     for reason in alert.reasons:
         console.print(f"  {reason}")
     console.print(alert.notice)
+
+
+def print_audit(entries: Sequence[Entry], *, as_json: bool) -> None:
+    """Print audit entries; as JSON lines, for whoever collects them elsewhere."""
+    if as_json:
+        for entry in entries:
+            line = {"number": entry.number, "when": entry.when, **asdict(entry.act)}
+            print(json.dumps({**line, "digest": entry.digest}))
+        return
+    if not entries:
+        print("Nothing has been done here yet.")
+        return
+    table = _table("entry", "when", "who", "what", "on", "outcome")
+    for entry in entries:
+        act = entry.act
+        table.add_row(str(entry.number), entry.when, act.who, act.what, act.on, act.outcome)
+    _console(soft_wrap=True).print(table)
 
 
 def _console(*, soft_wrap: bool = False) -> Console:

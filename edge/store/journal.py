@@ -95,6 +95,25 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX outbox_waiting ON outbox (rank, sequence) WHERE published IS NULL;
     """,
+    """
+    CREATE TABLE audit (
+        number INTEGER PRIMARY KEY,          -- from 1, no gaps
+        moment TEXT NOT NULL,
+        who TEXT NOT NULL,
+        what TEXT NOT NULL,
+        target TEXT NOT NULL,                -- numbers and thumbprints, never a patient
+        outcome TEXT NOT NULL,
+        digest BLOB NOT NULL                 -- SHA-256 over the digest before it and this entry
+    ) STRICT;
+    CREATE TABLE audit_head (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        head BLOB NOT NULL                   -- number and digest of the last entry, signed
+    ) STRICT;
+    CREATE TRIGGER audit_stays BEFORE UPDATE ON audit
+        BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
+    CREATE TRIGGER audit_is_kept BEFORE DELETE ON audit
+        BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
+    """,
 )
 
 
@@ -141,8 +160,14 @@ class Journal:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Run statements as one transaction: all of them are durable after it, or none."""
+        """Run statements as one transaction: all of them are durable after it, or none.
+
+        Within another transaction of the same thread they are part of that one.
+        """
         with self._lock:
+            if self._connection.in_transaction:
+                yield self._connection
+                return
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from edge.store.journal import Journal
+from edge.store.journal import Journal, StudyState
 from edge.store.records import open_json
 from edge.store.study_key import StudyKey
 
@@ -138,6 +139,28 @@ def sealed_alert(journal: Journal, sequence: int) -> bytes | None:
     with journal.reading() as read:
         row = read.execute("SELECT sealed FROM outbox WHERE sequence = ?", (sequence,)).fetchone()
     return None if row is None else bytes(row["sealed"])
+
+
+def sealed_alerts(journal: Journal) -> Iterator[bytes]:
+    """Yield every sealed alert, in the order of their numbers."""
+    sequence = 0
+    while True:
+        with journal.reading() as read:
+            row = read.execute(
+                "SELECT sequence, sealed FROM outbox WHERE sequence > ? ORDER BY sequence LIMIT 1",
+                (sequence,),
+            ).fetchone()
+        if row is None:
+            return
+        sequence = row["sequence"]
+        yield bytes(row["sealed"])
+
+
+def count_studies(journal: Journal) -> dict[str, int]:
+    """Return how many studies are in each state; every state is there."""
+    with journal.reading() as read:
+        rows = read.execute("SELECT state, COUNT(*) FROM studies GROUP BY state").fetchall()
+    return {**{state.value: 0 for state in StudyState}, **dict(map(tuple, rows))}
 
 
 def _study(row: sqlite3.Row, device_key: bytes) -> StudyLine:

@@ -131,6 +131,14 @@ class Outbox:
                 "UPDATE outbox SET published = ? WHERE sequence = ?", (time.time(), sequence)
             )
 
+    def waiting(self) -> dict[str, int]:
+        """Return how many alerts the broker has not acknowledged, by urgency; raises likewise."""
+        with _as_outbox_error(), self._journal.reading() as read:
+            rows = read.execute(
+                "SELECT urgency, COUNT(*) FROM outbox WHERE published IS NULL GROUP BY urgency"
+            ).fetchall()
+        return {**dict.fromkeys(_RANK, 0), **dict(map(tuple, rows))}
+
     def backlog(self) -> int:
         """Return how many alerts the broker has not acknowledged; raises as `pending` does."""
         with _as_outbox_error(), self._journal.reading() as read:

@@ -17,6 +17,7 @@ from edge.alerts.message import (
     OUTCOMES,
     STATUSES,
     Alert,
+    AuditHead,
     Code,
     FindingResult,
     FollowUp,
@@ -199,6 +200,7 @@ def test_the_schema_and_the_classes_name_the_same_fields() -> None:
         "progression": Progression,
         "follow_up": FollowUp,
         "timing": Timing,
+        "audit": AuditHead,
     }
     assert sorted(schema["properties"]) == names(Alert)
     for name, kind in definitions.items():

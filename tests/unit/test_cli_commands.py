@@ -9,12 +9,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from arrivals import NAME, STUDY, about, arrival
-from terminal import Terminal, tell_of_a_bleed
+from arrivals import NAME
+from terminal import Terminal, fresh, with_two_studies
 
 from edge.config import default_toml, load_config
 from edge.keys import CENTRAL_PUBLIC, DeviceKeys, init_central
-from edge.store.journal import StudyState
 from edge.store.studies import Store
 
 # The MQTT library leaves the sockets of a failed connection to the garbage collector.
@@ -33,40 +32,27 @@ COMMANDS = [
     "studies show",
     "alerts list",
     "alerts show",
+    "audit show",
+    "audit verify",
 ]
 
 
 @pytest.fixture
 def scanside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Terminal:
     """An appliance that has its configuration, and nothing else."""
-    config = tmp_path / "config.toml"
-    ours = default_toml().replace("/var/lib/scanside", "studies").replace("/etc/scanside/", "")
-    config.write_text(ours.replace("port = 8883", "port = 1"), encoding="utf-8")
-    return Terminal(capsys, config)
+    return fresh(tmp_path, capsys)
 
 
 @pytest.fixture
 def used(scanside: Terminal) -> Terminal:
     """An appliance that has had two studies, one of them with a bleed, told of by an alert."""
-    scanside("keys init")
-    config = load_config(scanside.config)
-    keys = DeviceKeys.load(config.storage.keys)
-    with closing(Store(config.storage.folder, device_key=keys.storage, reserve_bytes=0)) as store:
-        for number in range(3):
-            store.keep(arrival(number), bytes(100))
-        store.keep(arrival(1), bytes(50))
-        store.keep(arrival(9, set_aside="a localizer"), bytes(100))
-        store.series_closed(1, "geometry", 5)
-        store.keep(arrival(study=f"{STUDY}.2", about=about("[/b] \x1b[31mred")), bytes(100))
-        store.study_state(2, StudyState.QUARANTINED, 1)
-        tell_of_a_bleed(store, keys)
-    return scanside
+    return with_two_studies(scanside)
 
 
 # Help
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS, "config", "keys", "studies", "alerts"])
+@pytest.mark.parametrize("command", ["", *COMMANDS, "config", "keys", "studies", "alerts", "audit"])
 def test_every_command_explains_itself(scanside: Terminal, command: str) -> None:
     with pytest.raises(SystemExit) as left:
         scanside(f"{command} --help", with_config=False)
@@ -79,7 +65,7 @@ def test_the_first_help_names_every_command_and_what_a_flag_is(
     with pytest.raises(SystemExit):
         scanside("--help", with_config=False)
     said = capsys.readouterr().out
-    for command in ("run", "check", "config", "keys", "studies", "alerts"):
+    for command in ("run", "check", "config", "keys", "studies", "alerts", "audit"):
         assert f"\n    {command} " in said
     assert "never a diagnosis" in " ".join(said.split())
 
