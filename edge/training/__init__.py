@@ -1,0 +1,1 @@
+"""Training: a course that a hospital can edit, a scored test, a certificate."""

@@ -1,0 +1,219 @@
+"""Draws the training's practice cases: phantoms with a known truth, and what the model says.
+
+    python -m tools.practice [FOLDER]
+
+Run when a phantom, a case or the shipped model changes; the result is small and is kept in the
+tree. Nothing is made up: each score is the shipped model's on the very volume that is shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.imaging.prepare import prepare, window
+from edge.training.cases import SHIPPED_CASES
+from engines import (
+    LOGITS,
+    Engine,
+    ModelPackage,
+    aggregate,
+    calibrate,
+    load_engine,
+    load_package,
+    shipped_packages,
+)
+from tools.scanner.drawing import paint
+from tools.scanner.head_ct import SPACING_MM, HeadCt, draw_head_ct
+
+Volume = NDArray[np.float32]
+"""HU, shape (slices, 512, 512), foot to head."""
+
+SLICES = 24
+SIDE = 320  # pixels of a drawn image
+LEVEL_WIDTH = (40.0, 80.0)
+QUALITY = 82  # WebP; the noise of a CT costs most of it
+_PACKAGE = "head-ct-hemorrhage"
+_BATCH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A volume, and the numbers of the slices that show the finding (from 1; none without one)."""
+
+    volume: Volume
+    shown: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a case is drawn.
+
+    Parameters
+    ----------
+    source : str
+        In words, for the page.
+    draw : callable
+        Returns the volume.
+    images : range
+        Which slices are shown, from 1.
+    """
+
+    source: str
+    draw: Callable[[], Drawn]
+    images: range
+
+
+@dataclass(frozen=True, slots=True)
+class Practice:
+    """A drawn case: its images (8 bit) and its truth as TOML."""
+
+    images: tuple[NDArray[np.uint8], ...]
+    truth: str
+
+
+def plain(seed: int, *, bleed: bool) -> Drawn:
+    """Return a head as the scanner's phantom draws it."""
+    return _drawn(draw_head_ct(bleed, SLICES, seed))
+
+
+def faint(seed: int, strength: float) -> Drawn:
+    """Return a head with an epidural bleed of a fraction of its contrast, as after some days."""
+    without = plain(seed, bleed=False).volume
+    with_bleed = _drawn(draw_head_ct(True, SLICES, seed, bleed="epidural"))
+    volume = without + np.float32(strength) * (with_bleed.volume - without)
+    return Drawn(volume, with_bleed.shown)
+
+
+def calcified(seed: int) -> Drawn:
+    """Return a head without a bleed, with a calcified falx: 150 HU, 18 mm across."""
+    head = draw_head_ct(False, SLICES, seed)
+    hu = head.hu.astype(np.float32)
+    rows, columns = np.mgrid[:512, :512].astype(np.float32)
+    x, y = (columns - 256) * SPACING_MM / 9, (rows - 170) * SPACING_MM / 9
+    for plane, z in zip(hu, head.grid.positions_mm, strict=True):
+        distance = np.sqrt(x**2 + y**2 + ((z - 60) / 9) ** 2)
+        paint(plane, 150, np.clip((1 - distance) * 6 + 0.5, 0, 1))
+    return Drawn(hu, frozenset())
+
+
+def moved(seed: int) -> Drawn:
+    """Return a head without a bleed that moved while it was scanned: smeared over 14 mm."""
+    bar = np.zeros((35, 35), np.float32)
+    bar[17] = 1
+    kernel = cv2.warpAffine(bar, cv2.getRotationMatrix2D((17, 17), 30, 1), (35, 35))
+    kernel /= kernel.sum()
+    volume = plain(seed, bleed=False).volume
+    return Drawn(np.stack([cv2.filter2D(plane, -1, kernel) for plane in volume]), frozenset())
+
+
+def _drawn(head: HeadCt) -> Drawn:
+    lesion = head.truth["lesion"]
+    shown = lesion["instances"] if isinstance(lesion, dict) else ()
+    return Drawn(head.hu.astype(np.float32), frozenset(shown))
+
+
+# A slice is 6.7 mm; from 9 to 19 the brain is large and the base of the skull is past.
+PLANS = {
+    "01-clear-bleed": Plan(
+        "drawn head CT, seed 9, bleed from the putamen",
+        lambda: plain(9, bleed=True),
+        range(10, 19),
+    ),
+    "02-missed-bleed": Plan(
+        "drawn head CT, seed 5, epidural bleed at 35 % of its contrast",
+        lambda: faint(5, 0.35),
+        range(10, 19),
+    ),
+    "03-calcified": Plan(
+        "drawn head CT, seed 11, calcified falx", lambda: calcified(11), range(11, 20)
+    ),
+    "04-uncertain": Plan(
+        "drawn head CT, seed 7, nothing in it", lambda: plain(7, bleed=False), range(10, 19)
+    ),
+    "05-motion": Plan(
+        "drawn head CT, seed 9, nothing in it, moved", lambda: moved(9), range(10, 19)
+    ),
+    "06-quiet": Plan(
+        "drawn head CT, seed 0, nothing in it", lambda: plain(0, bleed=False), range(10, 19)
+    ),
+}
+
+
+def make(plan: Plan, engine: Engine, package: ModelPackage) -> Practice:
+    """Draw a case and ask the model about it."""
+    drawn = plan.draw()
+    score = study_score(drawn.volume, engine, package)
+    finding = package.findings[0]
+    low, high = finding.abstain
+    said = "uncertain" if low <= score < high else "flagged" if score >= high else "not_flagged"
+    shown = [place for place, n in enumerate(plan.images, start=1) if n in drawn.shown]
+    truth = (
+        "# Written by tools.practice.\n"
+        f'source = "{plan.source}"\n'
+        f'said = "{said}"\n'
+        f"score = {min(99, max(1, round(100 * score)))}\n"  # no model is certain
+        f"threshold = {round(100 * finding.threshold)}\n"
+        f'model = "{package.name} {package.version}"\n'
+        f"shown_from = {shown[0] if shown else 0}\n"
+        f"shown_to = {shown[-1] if shown else 0}\n"
+    )
+    return Practice(tuple(_image(drawn.volume[n - 1]) for n in plan.images), truth)
+
+
+def study_score(volume: Volume, engine: Engine, package: ModelPackage) -> float:
+    """Return the package's first finding's score of a volume, as the worker computes it."""
+    spec, finding = package.input, package.findings[0]
+    planes = np.stack(
+        [
+            prepare(one, windows=spec.windows, height=spec.height, width=spec.width)[0]
+            for one in volume
+        ]
+    )
+    reach = np.arange(-spec.neighbours, spec.neighbours + 1)
+    around = np.clip(np.arange(len(planes))[:, None] + reach, 0, len(planes) - 1)
+    logits = [
+        engine.infer({spec.tensor: planes[around[at : at + _BATCH]]})[LOGITS][:, finding.output]
+        for at in range(0, len(planes), _BATCH)
+    ]
+    return aggregate(package.aggregate, calibrate(np.concatenate(logits), *finding.calibration))
+
+
+def _image(plane: Volume) -> NDArray[np.uint8]:
+    small = cv2.resize(window(plane, *LEVEL_WIDTH), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return np.asarray(np.rint(small * 255), dtype=np.uint8)
+
+
+def load_model() -> tuple[Engine, ModelPackage]:
+    """Return the shipped model that the cases are asked of."""
+    package = load_package(shipped_packages() / _PACKAGE)
+    return load_engine(package), package
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Draw every case into the folder."""
+    parser = argparse.ArgumentParser(prog="python -m tools.practice", description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", default=SHIPPED_CASES)
+    options = parser.parse_args(arguments)
+    engine, package = load_model()
+    for name, plan in PLANS.items():
+        practice = make(plan, engine, package)
+        folder: Path = options.folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, image in enumerate(practice.images, start=1):
+            coded = cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])[1]
+            (folder / f"{number:02d}.webp").write_bytes(coded.tobytes())
+        (folder / "truth.toml").write_text(practice.truth, encoding="utf-8")
+        print(f"{name}: {len(practice.images)} images")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
