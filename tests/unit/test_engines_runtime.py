@@ -183,6 +183,16 @@ def test_a_missing_model_and_a_wrong_thread_count_are_refused(tmp_path: Path) ->
         onnx_runtime.load(tmp_path / "none.onnx", threads=0)
 
 
+def test_a_batch_beyond_the_engine_s_memory_is_refused_and_smaller_ones_still_run() -> None:
+    with closing(onnx_runtime.load(SHIPPED / "model.onnx", memory=32 << 20)) as engine:
+        engine.infer({"slices": np.zeros((1, 3, 160, 160), np.float32)})
+        with pytest.raises(EngineError, match="Available memory of"):
+            engine.infer({"slices": np.zeros((32, 3, 160, 160), np.float32)})
+        engine.infer({"slices": np.zeros((2, 3, 160, 160), np.float32)})
+    with pytest.raises(EngineError, match="memory = 5 is not a whole number from 1048576"):
+        onnx_runtime.load(SHIPPED / "model.onnx", memory=5)
+
+
 def test_a_model_replaced_after_the_package_was_read_is_not_served(tmp_path: Path) -> None:
     folder = shutil.copytree(SHIPPED, tmp_path / "package")
     read = load_package(folder)

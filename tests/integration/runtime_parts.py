@@ -1,0 +1,127 @@
+"""Small models, and every runtime that can run them, for one suite that all of them pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from engines import Engine
+from engines.runtime import onnx_runtime
+
+FLOAT, HALF, INT32 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT32
+Axes = tuple[int | str, ...]
+Tensors = list[tuple[str, int, Axes]]
+
+Open = Callable[[str], AbstractContextManager[Engine]]
+"""Opens the model of that name; leaving the context closes the engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model of the suite.
+
+    Parameters
+    ----------
+    graph : onnx.ModelProto
+        What is run.
+    sizes : dict of str to (int, int, int)
+        Smallest, usual and largest size of each free axis, for what must be built beforehand.
+    """
+
+    graph: onnx.ModelProto
+    sizes: dict[str, tuple[int, int, int]]
+
+
+def _model(nodes: list[onnx.NodeProto], takes: Tensors, gives: Tensors) -> onnx.ModelProto:
+    weights = {
+        "two": np.array(2, np.float32),
+        "kernel": np.ones((1, 1, 3, 3, 3), np.float32),
+        "ten": np.array(10, np.int32),
+    }
+    used = {name for node in nodes for name in node.input}
+    graph = helper.make_graph(
+        nodes,
+        "conformance",
+        [helper.make_tensor_value_info(*tensor) for tensor in takes],
+        [helper.make_tensor_value_info(*tensor) for tensor in gives],
+        [numpy_helper.from_array(value, key) for key, value in weights.items() if key in used],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+def models() -> dict[str, Model]:
+    """Return the models of the suite, by name."""
+    batch = {"n": (1, 2, 8)}
+    space = dict.fromkeys(("d", "h", "w"), (4, 8, 16))
+    plane: Axes = ("n", 3, 4, 5)
+    volume: Axes = (1, 1, "d", "h", "w")
+    return {
+        "double": Model(
+            _model(
+                [helper.make_node("Mul", ["x", "two"], ["logits"])],
+                [("x", FLOAT, plane)],
+                [("logits", FLOAT, plane)],
+            ),
+            batch,
+        ),
+        "roots": Model(
+            _model(
+                [helper.make_node("Sqrt", ["x"], ["logits"])],
+                [("x", FLOAT, ("n", 2))],
+                [("logits", FLOAT, ("n", 2))],
+            ),
+            batch,
+        ),
+        "several": Model(
+            _model(
+                [
+                    helper.make_node("Mul", ["x", "two"], ["logits"]),
+                    helper.make_node("Add", ["count", "ten"], ["counted"]),
+                ],
+                [("x", FLOAT, ("n", 2)), ("count", INT32, ("n", 3))],
+                [("logits", FLOAT, ("n", 2)), ("counted", INT32, ("n", 3))],
+            ),
+            batch,
+        ),
+        "half": Model(
+            _model(
+                [helper.make_node("Add", ["x", "x"], ["logits"])],
+                [("x", HALF, ("n", 2))],
+                [("logits", HALF, ("n", 2))],
+            ),
+            batch,
+        ),
+        "fixed": Model(
+            _model(
+                [helper.make_node("Mul", ["x", "two"], ["logits"])],
+                [("x", FLOAT, (2, 3))],
+                [("logits", FLOAT, (2, 3))],
+            ),
+            {},
+        ),
+        "volume": Model(
+            _model(
+                [helper.make_node("Conv", ["x", "kernel"], ["logits"], pads=[1] * 6)],
+                [("x", FLOAT, volume)],
+                [("logits", FLOAT, volume)],
+            ),
+            space,
+        ),
+    }
+
+
+def write(folder: Path) -> None:
+    """Write each model of the suite as ``NAME.onnx``."""
+    for name, model in models().items():
+        onnx.save(model.graph, folder / f"{name}.onnx")
+
+
+def onnxruntime_opener(folder: Path) -> Open:
+    """Return what opens the models of a folder in ONNX Runtime."""
+    return lambda name: closing(onnx_runtime.load(folder / f"{name}.onnx"))
