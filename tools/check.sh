@@ -69,6 +69,7 @@ else
     echo "skipped shellcheck: not installed (apt-get install shellcheck)"
 fi
 check "locks in step with pyproject.toml" python tools/locks.py check
+check "docs/configure.md in step with the configuration" python -m tools.config_page --check
 check "no module above 400 lines" short_modules
 check "no package registry named" no_registry
 check "no sleeping in tests" no_sleep_in_tests

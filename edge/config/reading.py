@@ -7,12 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from annotated_types import Ge, Gt, Le
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from edge.config.default_file import toml_value
-from edge.config.sections import Config, ConfigError, Section, keys_of
+from edge.config.sections import Config, ConfigError, Section, bounds_of, keys_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -106,11 +105,7 @@ def _hint(section: str, key: str) -> str:
     field = keys_of(section).get(key)
     if field is None:
         return ""
-    bounds = field.metadata
-    least = [f"{one.ge}" for one in bounds if isinstance(one, Ge)]
-    least += [f"more than {one.gt}" for one in bounds if isinstance(one, Gt)]
-    most = [f"{one.le}" for one in bounds if isinstance(one, Le)]
-    allowed = f" Allowed: {least[0]} to {most[0]}." if least and most else ""
+    allowed = f" Allowed: {bounds}." if (bounds := bounds_of(field)) else ""
     return f"\n  {field.description}{allowed}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
+from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator
 from pydantic.fields import FieldInfo
 
@@ -188,3 +189,11 @@ def keys_of(section: str) -> dict[str, FieldInfo]:
     """Return the keys of a section; none when there is no such section."""
     field = Config.model_fields.get(section)
     return type(field.default).model_fields if field is not None else {}
+
+
+def bounds_of(key: FieldInfo) -> str:
+    """Return what numbers a key allows, such as ``1 to 65535``; empty where it has no two ends."""
+    least = [f"{one.ge}" for one in key.metadata if isinstance(one, Ge)]
+    least += [f"more than {one.gt}" for one in key.metadata if isinstance(one, Gt)]
+    most = [f"{one.le}" for one in key.metadata if isinstance(one, Le)]
+    return f"{least[0]} to {most[0]}" if least and most else ""
