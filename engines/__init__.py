@@ -4,6 +4,7 @@ from engines.aggregate import aggregate, calibrate, segment, volume_ml
 from engines.package import (
     Aggregate,
     Code,
+    FamiliarSpec,
     FindingSpec,
     InputSpec,
     Measure,
@@ -24,6 +25,7 @@ __all__ = [
     "Code",
     "Engine",
     "EngineError",
+    "FamiliarSpec",
     "FindingSpec",
     "InputSpec",
     "Measure",

@@ -74,6 +74,13 @@ class Table:
             raise self.refuse(key, words)
         return value
 
+    def flag(self, key: str, *, default: Any = _REQUIRED) -> bool:
+        """Return true or false."""
+        value = self._take(key, default, "true or false")
+        if not isinstance(value, bool):
+            raise self.refuse(key, "true or false")
+        return value
+
     def whole(self, key: str, low: int, high: int, default: Any = _REQUIRED) -> int:
         """Return a whole number from `low` to `high`."""
         allowed = f"a whole number from {low} to {high}"
@@ -145,6 +152,10 @@ class Table:
         if not isinstance(value, list) or not all(isinstance(x, str) and x for x in value):
             raise self.refuse(key, "a list of texts")
         return tuple(value)
+
+    def raw(self, key: str) -> Any:
+        """Return what is written under `key`, unchecked: for a reader that checks it later."""
+        return self._take(key, _REQUIRED, "a table")
 
     def table(self, key: str) -> Table:
         """Return the table under `key`."""

@@ -14,6 +14,7 @@ Urgency = Literal["critical", "urgent", "routine"]
 AggregateKind = Literal["noisy_or", "top_k_mean", "max", "class_volume"]
 Layout = Literal["NCHW", "NCDHW"]
 Normalise = Literal["windows", "percentile"]
+Fit = Literal["keep", "stretch"]
 OutputKind = Literal["logits", "segmentation"]
 
 MODEL_FILE = "model.onnx"
@@ -59,6 +60,8 @@ class FindingSpec:
         (low, high): a study score inside is called uncertain. It holds the threshold.
     urgency : str
         ``critical``, ``urgent`` or ``routine``.
+    reliable : bool
+        False: told of with its figures, but never a reason to flag a study.
     """
 
     code: Code
@@ -68,6 +71,23 @@ class FindingSpec:
     threshold: float
     abstain: tuple[float, float]
     urgency: Urgency
+    reliable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class FamiliarSpec:
+    """How the model tells a picture that is not of the kind it was trained on.
+
+    Parameters
+    ----------
+    output : str
+        Name of a float32 output (n, 1): how far a picture is from the training pictures.
+    limit : float
+        A distance above it is not familiar, and the model abstains.
+    """
+
+    output: str
+    limit: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +123,7 @@ class InputSpec:
     Slices, ``NCHW``: (n, channels, height, width). Channels are ordered window by window, and
     within a window from the lowest (most inferior) neighbour to the highest; at an end of the
     series the last slice repeats itself. The full slice is scaled to 0..1 first and resized after,
-    by area averaging (OpenCV's INTER_AREA), without a crop.
+    by area averaging (OpenCV's INTER_AREA).
 
     Volumes, ``NCDHW``: (n, channels, depth, height, width). The series is resampled to `spacing_mm`
     along `axes`, then scaled to 0..1, then centred in the given size. Where the model leaves these
@@ -136,6 +156,12 @@ class InputSpec:
     axes : str or None
         Which way depth, height and width run in the patient, a letter each: ``R`` or ``L``, ``A``
         or ``P``, ``S`` or ``I``, as in ``LIA``; None for slices.
+    fit : str
+        ``keep``: a slice keeps its proportions and is padded with 0. ``stretch``: it fills the
+        frame, as the images of some public collections do.
+    crop_above : float or None
+        Slices are cut to the square that holds what is above this value (in HU for CT), before
+        anything else; None leaves them whole.
     """
 
     tensor: str
@@ -149,6 +175,8 @@ class InputSpec:
     depth: int | None = None
     spacing_mm: tuple[float, float, float] | None = None
     axes: str | None = None
+    fit: Fit = "keep"
+    crop_above: float | None = None
 
     @property
     def channels(self) -> int:
@@ -283,6 +311,8 @@ class ModelPackage:
         What the model answers.
     volumes : tuple of VolumeSpec
         What a segmentation measures; empty for logits.
+    familiar : FamiliarSpec or None
+        How it knows that it does not know; None for a model that cannot tell.
     """
 
     name: str
@@ -302,6 +332,7 @@ class ModelPackage:
     check_set: Path | None
     output: OutputSpec = OutputSpec()
     volumes: tuple[VolumeSpec, ...] = ()
+    familiar: FamiliarSpec | None = None
 
     @property
     def model(self) -> Path:

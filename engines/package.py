@@ -19,7 +19,9 @@ from engines.manifest import (
     Aggregate,
     AggregateKind,
     Code,
+    FamiliarSpec,
     FindingSpec,
+    Fit,
     InputSpec,
     Layout,
     Measure,
@@ -35,6 +37,7 @@ from engines.manifest import (
 __all__ = [
     "Aggregate",
     "Code",
+    "FamiliarSpec",
     "FindingSpec",
     "InputSpec",
     "Measure",
@@ -117,6 +120,7 @@ def _read(folder: Path) -> ModelPackage:
         check_set=check_set,
         output=output,
         volumes=tuple(_volume(one) for one in top.tables("finding")) if segments else (),
+        familiar=_familiar(top.table("familiar")) if top.has("familiar") else None,
     )
     for table in (model, checks, top):
         table.close()
@@ -188,6 +192,8 @@ def _input(table: Table, output: OutputSpec) -> InputSpec:
         depth=table.whole("depth", 8, 4096) if volume else None,
         spacing_mm=_spacing(table) if volume else None,
         axes=_axes(table) if volume else None,
+        fit="keep" if volume else _fit(table),
+        crop_above=None if volume else table.optional_number("crop_above", -1e6, 1e6),
     )
     table.close()
     return spec
@@ -199,6 +205,11 @@ def _windows(table: Table) -> tuple[tuple[float, float], ...]:
     if any(width <= 0 for _, width in windows):
         raise table.refuse("windows", allowed)
     return windows
+
+
+def _fit(table: Table) -> Fit:
+    word = table.choice("fit", _FITS, "keep")
+    return next(item for item in _FITS if item == word)
 
 
 def _percentiles(table: Table) -> tuple[float, float]:
@@ -297,6 +308,7 @@ def _finding(table: Table) -> FindingSpec:
         threshold=table.number("threshold", 0, 1),
         abstain=table.pair("abstain", 0, 1),
         urgency=_urgency(table),
+        reliable=table.flag("reliable", default=True),
     )
     if finding.calibration[0] <= 0:
         raise table.refuse("calibration", "[a, b] with a above 0: calibration never reorders")
@@ -305,6 +317,14 @@ def _finding(table: Table) -> FindingSpec:
         raise table.refuse("abstain", f"[low, high] around the threshold {finding.threshold:g}")
     table.close()
     return finding
+
+
+def _familiar(table: Table) -> FamiliarSpec:
+    familiar = FamiliarSpec(
+        output=table.text("output", longest=256), limit=table.number("limit", 0, 1e6)
+    )
+    table.close()
+    return familiar
 
 
 def _urgency(table: Table) -> Urgency:
@@ -338,4 +358,5 @@ _URGENCIES: tuple[Urgency, ...] = get_args(Urgency)
 _KINDS: tuple[AggregateKind, ...] = get_args(AggregateKind)
 _LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 _NORMALISES: tuple[Normalise, ...] = get_args(Normalise)
+_FITS: tuple[Fit, ...] = get_args(Fit)
 _OUTPUTS: tuple[OutputKind, ...] = get_args(OutputKind)

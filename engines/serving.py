@@ -80,6 +80,7 @@ def check_tensors(engine: Engine, package: ModelPackage) -> None:
             f"got {_named(engine.outputs)}."
         )
     _check_findings(package, output)
+    _check_familiar(engine, package)
 
 
 def _takes(found: TensorSpec, expected: TensorSpec, package: ModelPackage) -> bool:
@@ -108,6 +109,17 @@ def _check_findings(package: ModelPackage, output: TensorSpec) -> None:
                 f"{max(indices)} is not a whole number below {columns}, the {what} of "
                 f"{output.name!r}."
             )
+
+
+def _check_familiar(engine: Engine, package: ModelPackage) -> None:
+    if package.familiar is None:
+        return
+    expected = TensorSpec(package.familiar.output, np.dtype(np.float32), (None, 1))
+    if expected not in engine.outputs:
+        raise PackageError(
+            f"{package.path / PACKAGE_FILE}: [familiar] output = {expected.name!r} is not an "
+            f"output {expected} of the model, which gives {_named(engine.outputs)}."
+        )
 
 
 def _named(tensors: Iterable[TensorSpec]) -> str:

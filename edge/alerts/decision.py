@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from engines import FindingSpec, ModelPackage, aggregate
 SliceId = tuple[int, int]
 
 CONFLICT = "An image came twice with the same UID and different content; the first was analysed."
+UNFAMILIAR = "The image does not look like what the model knows, so the model abstains."
 QUIET = "No sign that the series was complete but silence; images may be missing."
 
 
@@ -29,17 +30,20 @@ class SeriesFinding:
         Over all slices, calibrated.
     key_instance : int or None
         The instance that carries most of it, by its id in the journal.
+    unfamiliar : bool
+        Whether what speaks for it does not look like what the model knows.
     """
 
     spec: FindingSpec
     probability: float
     key_instance: int | None
+    unfamiliar: bool = False
 
     @property
     def abstained(self) -> bool:
-        """Whether the probability is where the model says nothing either way."""
+        """Whether the model says nothing either way."""
         low, high = self.spec.abstain
-        return low <= self.probability < high
+        return self.unfamiliar or not self.spec.reliable or low <= self.probability < high
 
     @property
     def flagged(self) -> bool:
@@ -109,21 +113,51 @@ class StudyDecision:
 
 
 def find(
-    package: ModelPackage, scores: Mapping[SliceId, tuple[float, ...]]
+    package: ModelPackage,
+    scores: Mapping[SliceId, tuple[float, ...]],
+    unfamiliar: Collection[SliceId] = (),
 ) -> tuple[SeriesFinding, ...]:
-    """Return the findings of a series from the scores of its slices; none without slices."""
+    """Return the findings of a series from the scores of its slices; none without slices.
+
+    Slices that do not look like what the model knows never make a flag. Where they are the larger
+    part, or where they alone would flag, the finding abstains: what they may show is not lost.
+    """
     if not scores:
         return ()
     slices = list(scores)
     table = np.array([scores[slice_id] for slice_id in slices])  # (slices, findings)
-    return tuple(
-        SeriesFinding(
-            spec,
-            aggregate(package.aggregate, table[:, column]),
-            slices[int(np.argmax(table[:, column]))][0],
+    known = np.array([slice_id not in unfamiliar for slice_id in slices])
+    foreign = 2 * np.count_nonzero(known) < len(slices)
+    found = []
+    for column, spec in enumerate(package.findings):
+        values = table[:, column]
+        everything = aggregate(package.aggregate, values)
+        familiar = everything if foreign else aggregate(package.aggregate, values[known])
+        found.append(
+            SeriesFinding(
+                spec,
+                familiar,
+                slices[int(np.argmax(values if foreign else np.where(known, values, -1.0)))][0],
+                unfamiliar=foreign or familiar < spec.threshold <= everything,
+            )
         )
-        for column, spec in enumerate(package.findings)
-    )
+    return tuple(found)
+
+
+def doubts_of(package: ModelPackage, slices: int, unfamiliar: int) -> list[str]:
+    """Return what is to be said of a series about what its model cannot tell."""
+    doubts = []
+    if 2 * (slices - unfamiliar) < slices:
+        doubts.append(UNFAMILIAR)
+    elif unfamiliar:
+        doubts.append(
+            f"{unfamiliar} of {slices} images do not look like what the model knows; what they "
+            "seem to show is not counted as found."
+        )
+    weak = [spec.label for spec in package.findings if not spec.reliable]
+    if weak:
+        doubts.append(f"Not reliable enough to flag: {', '.join(weak)}.")
+    return doubts
 
 
 def decide(series: Sequence[SeriesResult], *, complete: bool) -> StudyDecision:
@@ -136,7 +170,7 @@ def decide(series: Sequence[SeriesResult], *, complete: bool) -> StudyDecision:
     flagged = [finding for finding in findings if finding.flagged]
     if flagged:
         outcome = "flagged"
-    elif any(finding.abstained for finding in findings):
+    elif any(finding.abstained for finding in findings if finding.spec.reliable):
         outcome = "uncertain"
     elif findings:
         outcome = "not_flagged"

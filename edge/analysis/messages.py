@@ -68,12 +68,14 @@ class Look:
 class SliceScore:
     """What a model says of one slice: a probability for each of its findings.
 
-    `frame` is 0 but in a multi-frame instance.
+    `frame` is 0 but in a multi-frame instance. `familiar` is whether the slice looks like what the
+    model knows.
     """
 
     instance: int
     frame: int
     probabilities: tuple[float, ...]
+    familiar: bool = True
 
 
 @dataclass(frozen=True, slots=True)

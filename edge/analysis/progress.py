@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from edge.alerts.decision import CONFLICT, QUIET, SeriesResult, SliceId, find
+from edge.alerts.decision import CONFLICT, QUIET, SeriesResult, SliceId, doubts_of, find
 from edge.alerts.policy import Told
 from edge.analysis.completeness import Evidence, SeriesFacts
 from edge.analysis.messages import SliceScore
@@ -49,6 +49,7 @@ class SeriesInProgress:
     orderly: bool = False
     latest: float = field(default_factory=time.monotonic)
     scores: dict[SliceId, tuple[float, ...]] = field(default_factory=dict)
+    unfamiliar: set[SliceId] = field(default_factory=set)
     unreadable: dict[int, str] = field(default_factory=dict)
     inference_ms: float = 0.0
 
@@ -110,7 +111,12 @@ class SeriesInProgress:
     def score(self, scores: tuple[SliceScore, ...], inference_ms: float) -> None:
         """Take in what the model said of some slices."""
         for one in scores:
-            self.scores[one.instance, one.frame] = one.probabilities
+            slice_id = (one.instance, one.frame)
+            self.scores[slice_id] = one.probabilities
+            if one.familiar:
+                self.unfamiliar.discard(slice_id)
+            else:
+                self.unfamiliar.add(slice_id)
         self.inference_ms += inference_ms
 
     @property
@@ -121,13 +127,16 @@ class SeriesInProgress:
     def start_over(self) -> None:
         """Forget what a worker said that is no more."""
         self.scores.clear()
+        self.unfamiliar.clear()
         self.unreadable.clear()
         self.finished = False
         self.inference_ms = 0.0
 
     def result(self) -> SeriesResult:
         """Return the series as an alert tells of it."""
-        findings = find(self.package, self.scores) if self.package is not None else ()
+        findings = (
+            find(self.package, self.scores, self.unfamiliar) if self.package is not None else ()
+        )
         return SeriesResult(
             series_uid=self.series_uid,
             modality=self.about.modality,
@@ -154,6 +163,8 @@ class SeriesInProgress:
 
     def _doubts(self, analysed: bool) -> list[str]:
         doubts = []
+        if analysed and self.package is not None:
+            doubts += doubts_of(self.package, len(self.scores), len(self.unfamiliar))
         if analysed and self.unreadable:
             doubts.append(f"{len(self.unreadable)} of {self.images} images could not be read.")
         if analysed and self.evidence is Evidence.QUIET:

@@ -35,8 +35,8 @@ from edge.analysis.messages import (
 )
 from edge.analysis.stack import SliceStack, Window
 from edge.imaging.header import Limits, UnreadableInstance
-from edge.imaging.pixels import decode
-from edge.imaging.prepare import prepare
+from edge.imaging.pixels import decode, voi
+from edge.imaging.prepare import prepare_for
 from edge.store.spool import read_record
 from edge.store.study_key import SealBroken, StudyKey
 from engines import (
@@ -72,15 +72,26 @@ class _Model:
                 f"reference; the package allows {parity.tolerance:.4f}."
             )
 
-    def ask(self, stacks: Iterable[Prepared]) -> NDArray[np.float64]:
-        """Return calibrated probabilities, (slices, findings), for (channels, h, w) inputs."""
+    def ask(self, stacks: Iterable[Prepared]) -> tuple[NDArray[np.float64], list[bool]]:
+        """Return what the model says of (channels, h, w) inputs.
+
+        Calibrated probabilities (slices, findings), and for each slice whether it looks like what
+        the model knows.
+        """
         name = self.package.input.tensor
-        logits = self.engine.infer({name: np.stack(list(stacks))})[self.package.output.tensor]
+        outputs = self.engine.infer({name: np.stack(list(stacks))})
+        logits = outputs[self.package.output.tensor]
         columns = [
             calibrate(logits[:, finding.output], *finding.calibration)
             for finding in self.package.findings
         ]
-        return np.stack(columns, axis=1)
+        known = self.package.familiar
+        near = (
+            [True] * len(logits)
+            if known is None
+            else [float(far) <= known.limit for far in outputs[known.output][:, 0]]
+        )
+        return np.stack(columns, axis=1), near
 
 
 class _Series:
@@ -113,12 +124,8 @@ class _Series:
         return [
             (
                 image.position_mm,
-                prepare(
-                    image.pixels,
-                    windows=spec.windows,
-                    height=spec.height,
-                    width=spec.width,
-                    spacing=image.spacing,
+                prepare_for(
+                    spec, image.pixels if spec.windows else voi(image), spacing=image.spacing
                 ),
             )
             for image in decode(data, limits=Limits())
@@ -145,17 +152,18 @@ class _Series:
             batch = windows[start : start + _BATCH]
             stacks = [self._input(window) for window in batch]
             began = time.perf_counter()
-            answers = self.model.ask(stacks)
+            answers, near = self.model.ask(stacks)
             spent += time.perf_counter() - began
-            for window, answer in zip(batch, answers, strict=True):
+            for window, answer, familiar in zip(batch, answers, near, strict=True):
                 self._stack.looked_at(window)
                 probabilities = tuple(float(value) for value in answer)
-                scores.append(SliceScore(*divmod(window.centre, _FRAMES), probabilities))
+                scores.append(SliceScore(*divmod(window.centre, _FRAMES), probabilities, familiar))
         return tuple(scores), spent * 1000
 
     def _input(self, window: Window) -> Prepared:
-        # Channels: every slice of the window, low to high, in each of the model's windows.
-        return np.concatenate([self._slice(slice_id) for slice_id in window.slices])
+        # Channels: window by window, and within a window every slice from low to high.
+        planes = [self._slice(slice_id) for slice_id in window.slices]
+        return np.stack(planes, axis=1).reshape(-1, *planes[0].shape[1:])
 
 
 class Worker:

@@ -11,7 +11,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engines import InputSpec
+
 Plane = NDArray[np.float32]
+
+_SUBJECT_GRID = 128
+_SUBJECT_MARGIN = 0.03
+_SUBJECT_LEAST = 0.04
 
 
 def window(pixels: Plane, level: float, width: float) -> Plane:
@@ -43,6 +49,95 @@ def window(pixels: Plane, level: float, width: float) -> Plane:
     scaled *= np.float32(1.0 / width)
     np.clip(scaled, np.float32(0), np.float32(1), out=scaled)
     return scaled
+
+
+def between(pixels: Plane, low: float, high: float) -> Plane:
+    """Map the `low` percentile of all pixels to 0 and the `high` one to 1, and clip.
+
+    Parameters
+    ----------
+    pixels : float32 (rows, columns)
+        Of any unit.
+    low, high : float
+        Percentiles, 0 to 100.
+
+    Returns
+    -------
+    float32 (rows, columns)
+        0 to 1; all 0 where the two percentiles are the same value.
+    """
+    floor, ceiling = np.percentile(pixels, (low, high))
+    if ceiling <= floor:
+        return np.zeros_like(pixels)
+    return window(pixels, (floor + ceiling) / 2, ceiling - floor)
+
+
+def subject(pixels: Plane, level: float) -> tuple[slice, slice]:
+    """Return rows and columns of the square that holds the body, the head rest left out.
+
+    The body is the largest connected region above `level` once thin structures are gone; the
+    square keeps a margin of 3 % and stays inside the image, so that it may end up a rectangle.
+    Where next to nothing is above the level, it is the whole image.
+
+    Parameters
+    ----------
+    pixels : float32 (rows, columns)
+        In modality units.
+    level : float
+        In the same units; for CT something between air and soft tissue, such as -400 HU.
+    """
+    rows, columns = pixels.shape
+    step = max(rows, columns) / _SUBJECT_GRID
+    small = cv2.resize(
+        (pixels > level).astype(np.float32),
+        (max(round(columns / step), 1), max(round(rows / step), 1)),
+        interpolation=cv2.INTER_AREA,
+    )
+    body = cv2.morphologyEx(
+        (small > 0.5).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)
+    )
+    _, _, stats, _ = cv2.connectedComponentsWithStats(body, connectivity=4)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    if areas.size == 0 or areas.max() < _SUBJECT_LEAST * body.size:
+        return slice(0, rows), slice(0, columns)
+    left, top, wide, tall, _ = (float(value) * step for value in stats[1 + int(areas.argmax())])
+    half = max(wide, tall) * (0.5 + _SUBJECT_MARGIN)
+    return _around(top + tall / 2, half, rows), _around(left + wide / 2, half, columns)
+
+
+def _around(middle: float, half: float, end: int) -> slice:
+    return slice(max(round(middle - half), 0), min(round(middle + half), end))
+
+
+def prepare_for(
+    spec: InputSpec, pixels: Plane, *, spacing: tuple[float, float] | None = None
+) -> Plane:
+    """Return the planes that a model of slices eats, by what its package says.
+
+    Parameters
+    ----------
+    spec : InputSpec
+        Of a package whose layout is ``NCHW``.
+    pixels : float32 (rows, columns)
+        In HU where windows scale them; otherwise the brightness that `edge.imaging.pixels.voi`
+        gives.
+    spacing : (float, float), optional
+        Distance of rows, then of columns, in mm; square pixels if None.
+
+    Returns
+    -------
+    float32 (windows or 1, height, width)
+        0 to 1, contiguous.
+    """
+    if spec.crop_above is not None:
+        pixels = pixels[subject(pixels, spec.crop_above)]
+    windows: Sequence[tuple[float, float]] = spec.windows
+    if spec.percentiles is not None:
+        pixels, windows = between(pixels, *spec.percentiles), ((0.5, 1.0),)
+    if spec.fit == "stretch":
+        # Pixels shaped so that the image fills the frame: nothing is left to pad.
+        spacing = (spec.height / pixels.shape[0], spec.width / pixels.shape[1])
+    return prepare(pixels, windows=windows, height=spec.height, width=spec.width, spacing=spacing)
 
 
 def prepare(

@@ -9,7 +9,15 @@ from findings import BLEED, FRACTURE, finding, package, series
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.alerts.decision import CONFLICT, QUIET, SeriesResult, decide, find
+from edge.alerts.decision import (
+    CONFLICT,
+    QUIET,
+    UNFAMILIAR,
+    SeriesResult,
+    decide,
+    doubts_of,
+    find,
+)
 
 NO_MODEL = "no model for this kind of study"
 
@@ -133,3 +141,36 @@ def test_the_order_of_the_slices_does_not_matter(scores: list[tuple[int, float]]
         return [one.probability for one in find(package(), {(n, 0): (p, p) for n, p in order})]
 
     assert said(scores) == said(sorted(scores))
+
+
+def test_an_image_unlike_what_the_model_knows_makes_the_model_abstain() -> None:
+    model = package(findings=(BLEED,))
+    found = find(model, {(1, 0): (0.99,)}, {(1, 0)})
+    assert found[0].abstained
+    decision = decide([series(*found, doubts=tuple(doubts_of(model, 1, 1)))], complete=True)
+    assert decision.outcome == "uncertain"
+    assert decision.reasons == (UNFAMILIAR,)
+
+
+def test_a_few_unfamiliar_slices_are_left_out_and_told_of() -> None:
+    model = package(findings=(BLEED,))
+    scores = {(number, 0): (0.1,) for number in range(9)}
+    quiet = find(model, {**scores, (9, 0): (0.2,)}, {(9, 0)})
+    assert (quiet[0].probability, quiet[0].abstained) == (0.1, False)
+    assert quiet[0].key_instance != 9
+    assert "1 of 10 images" in doubts_of(model, 10, 1)[0]
+
+
+def test_a_bleed_seen_only_in_an_unfamiliar_slice_is_neither_flagged_nor_lost() -> None:
+    scores = {(number, 0): (0.1,) for number in range(9)}
+    (found,) = find(package(findings=(BLEED,)), {**scores, (9, 0): (0.99,)}, {(9, 0)})
+    assert (found.flagged, found.abstained) == (False, True)
+
+
+def test_a_finding_that_is_not_reliable_never_flags_and_never_makes_a_study_uncertain() -> None:
+    weak = replace(FRACTURE, reliable=False)
+    model = package(findings=(BLEED, weak))
+    found = find(model, {(1, 0): (0.1, 0.99)})
+    assert (found[1].flagged, found[1].abstained) == (False, True)
+    assert decide([series(*found)], complete=True).outcome == "not_flagged"
+    assert doubts_of(model, 1, 0) == ["Not reliable enough to flag: Fracture."]

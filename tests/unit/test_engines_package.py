@@ -130,6 +130,13 @@ def test_a_package_cannot_be_changed_after_it_was_checked() -> None:
         (r"^calibration = .*", "calibration = [1]", ["calibration = [1]", "[a, b]"]),
         (r"^threshold = .*", "threshold = 1.5", ["threshold = 1.5", "from 0 to 1"]),
         (r"^abstain = .*", "abstain = [0.98, 0.99]", ["abstain = [0.98, 0.99]", "threshold"]),
+        (r"^urgency = .*", 'urgency = "routine"\nreliable = 1', ["reliable = 1", "true or false"]),
+        (r"^layout = .*", 'layout = "NCHW"\nfit = "crop"', ["fit = 'crop'", '"stretch"']),
+        (
+            r"^\[aggregate\]$",
+            "[familiar]\noutput = 'far'\n[aggregate]",
+            ["[familiar] limit is missing"],
+        ),
         (r"^urgency = .*", 'urgency = "drill"', ["urgency = 'drill'", '"critical"', '"routine"']),
         (r"^kind = .*", 'kind = "mean"', ["[aggregate] kind = 'mean'", '"noisy_or"']),
         (r"^kind = .*", 'kind = "max"', ["[aggregate] k = 3", "top_k_mean"]),

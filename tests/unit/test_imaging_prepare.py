@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.imaging.prepare import fit, prepare, window
+from edge.imaging.prepare import between, fit, prepare, prepare_for, subject, window
+from engines import InputSpec
 
 
 def test_a_window_maps_its_ends_to_nought_and_one() -> None:
@@ -88,3 +91,36 @@ def test_nothing_cannot_be_prepared() -> None:
         prepare(np.zeros((0, 5), np.float32), windows=[(0, 1)], height=4, width=4)
     with pytest.raises(ValueError, match="spacing"):
         prepare(np.zeros((5, 5), np.float32), windows=[(0, 1)], height=4, width=4, spacing=(0, 1))
+
+
+def test_the_head_fills_the_frame_and_the_head_rest_is_left_out() -> None:
+    picture = np.full((512, 512), -1000, np.float32)
+    rows, columns = np.mgrid[:512, :512]
+    picture[np.hypot((rows - 200) / 150, (columns - 260) / 110) < 1] = 40
+    picture[440:446, 100:420] = 200  # the rest, thinner than any head
+    down, across = subject(picture, -400)
+    assert 40 <= down.start <= 50
+    assert 350 <= down.stop <= 362
+    assert down.stop - down.start == pytest.approx(across.stop - across.start, abs=4)
+    assert (across.start + across.stop) / 2 == pytest.approx(260, abs=6)
+
+
+def test_where_there_is_no_body_nothing_is_cut() -> None:
+    air = np.full((40, 60), -1000, np.float32)
+    assert subject(air, -400) == (slice(0, 40), slice(0, 60))
+
+
+def test_an_image_can_be_scaled_by_percentiles_and_stretched_to_the_frame() -> None:
+    ramp = np.tile(np.linspace(0, 4095, 200, dtype=np.float32), (100, 1))
+    spec = InputSpec("x", 32, 32, (), 0, normalise="percentile", percentiles=(10, 90))
+    kept = prepare_for(spec, ramp)
+    stretched = prepare_for(replace(spec, fit="stretch"), ramp)
+    assert kept.shape == stretched.shape == (1, 32, 32)
+    assert np.all(kept[0, :7] == 0)
+    assert stretched[0, 0].min() == 0
+    assert stretched[0, 0].max() == pytest.approx(1)
+    assert stretched[0, 0, 15] == pytest.approx(0.48, abs=0.05)
+
+
+def test_an_image_of_one_value_is_dark_and_no_error() -> None:
+    assert np.all(between(np.full((4, 4), 7, np.float32), 1, 99) == 0)
