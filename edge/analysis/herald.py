@@ -14,8 +14,10 @@ from edge.alerts.policy import Step, Told
 from edge.alerts.sealing import seal
 from edge.analysis.progress import StudyInProgress
 from edge.audit import DAEMON, Act, Audit
+from edge.feedback.drift import bin_of
 from edge.keys import DeviceKeys, PublicKey
 from edge.metrics import Metrics
+from edge.store.feedback import Score, Subject
 from edge.store.journal import StudyState
 from edge.store.outbox import NewAlert, Outbox, Outcome
 
@@ -99,7 +101,15 @@ class Herald:
             )
             return NewAlert(alert.id, alert.urgency, sealed)
 
-        outcome = Outcome(study.id, study.key, state, study.instances, step.status, asdict(told))
+        outcome = Outcome(
+            study.id,
+            study.key,
+            state,
+            study.instances,
+            step.status,
+            asdict(told),
+            _scores(decision) if step.status == "final" else (),
+        )
         self._outbox.record(outcome, make_alert)
         self._wake()
         self._count(step, decision, facts, decided)
@@ -126,3 +136,21 @@ class Herald:
             inference_ms=sum(one.inference_ms for one in series),
             tail_inference_ms=study.tail_inference_ms,
         )
+
+
+def _scores(decision: StudyDecision) -> tuple[Score, ...]:
+    """Return the scores to count: of each finding of each model that looked, in each series."""
+    return tuple(
+        Score(
+            Subject(
+                one.package.name,
+                one.package.version,
+                f"{finding.spec.code.scheme}:{finding.spec.code.value}",
+                finding.spec.label,
+            ),
+            bin_of(finding.probability),
+        )
+        for one in decision.series
+        if one.package is not None
+        for finding in one.findings
+    )

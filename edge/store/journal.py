@@ -1,7 +1,7 @@
 """The journal: one SQLite database (WAL) that knows every study, instance, result and alert.
 
-It holds no name, no finding and no free text in clear: what a person could be known by is
-sealed with the study's own key before it comes here. Written by one process, read by many.
+Of a study it holds no name, no finding and no free text in clear: what a person could be known
+by is sealed with the study's own key before it comes here. Written by one process, read by many.
 
 A study is in one of three states:
 
@@ -113,6 +113,40 @@ MIGRATIONS: tuple[str, ...] = (
         BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
     CREATE TRIGGER audit_is_kept BEFORE DELETE ON audit
         BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
+    """,
+    """
+    CREATE TABLE feedback (
+        number INTEGER PRIMARY KEY,          -- from 1, no gaps
+        study_id INTEGER NOT NULL REFERENCES studies (id),
+        word BLOB NOT NULL,                  -- sealed with the study's key
+        sealed BLOB NOT NULL,                -- the message to central
+        created REAL NOT NULL,
+        published REAL                       -- when the broker acknowledged it
+    ) STRICT;
+    CREATE INDEX feedback_of_study ON feedback (study_id, number);
+    CREATE INDEX feedback_waiting ON feedback (number) WHERE published IS NULL;
+    -- Counts belong to no study: so many of one kind on one day.
+    CREATE TABLE verdict_counts (
+        day TEXT NOT NULL,
+        model TEXT NOT NULL,
+        version TEXT NOT NULL,
+        code TEXT NOT NULL,
+        label TEXT NOT NULL,
+        flagged INTEGER NOT NULL,
+        verdict TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        PRIMARY KEY (day, model, version, code, label, flagged, verdict)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE score_counts (
+        day TEXT NOT NULL,
+        model TEXT NOT NULL,
+        version TEXT NOT NULL,
+        code TEXT NOT NULL,
+        label TEXT NOT NULL,
+        bin INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        PRIMARY KEY (day, model, version, code, label, bin)
+    ) STRICT, WITHOUT ROWID;
     """,
 )
 

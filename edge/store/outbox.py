@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from edge.store.feedback import Score, count_scores
 from edge.store.journal import Journal, StudyState, set_state
 from edge.store.records import seal_json
 from edge.store.study_key import StudyKey
@@ -48,7 +49,8 @@ class NewAlert:
 class Outcome:
     """A result to keep, of a study with so many instances.
 
-    `summary` is sealed with the study's key.
+    `summary` is sealed with the study's key. `scores` are counted with the first result that is
+    final, so that a study is counted once.
     """
 
     study_id: int
@@ -57,6 +59,7 @@ class Outcome:
     instances: int
     status: str
     summary: dict[str, Any]
+    scores: tuple[Score, ...] = ()
 
 
 class Outbox:
@@ -81,6 +84,8 @@ class Outbox:
             (last,) = write.execute("SELECT COALESCE(MAX(sequence), 0) FROM outbox").fetchone()
             alert = make_alert(last + 1)
             set_state(write, outcome.study_id, outcome.state, outcome.instances)
+            if not _was_final(write, outcome.study_id):
+                count_scores(write, outcome.scores, now)
             write.execute(
                 "INSERT INTO results (study_id, status, summary, decided) VALUES (?,?,?,?)",
                 (outcome.study_id, outcome.status, seal_json(outcome.key, outcome.summary), now),
@@ -146,6 +151,13 @@ class Outbox:
                 "SELECT COUNT(*) FROM outbox WHERE published IS NULL"
             ).fetchone()
         return int(count)
+
+
+def _was_final(write: sqlite3.Connection, study_id: int) -> bool:
+    row = write.execute(
+        "SELECT 1 FROM results WHERE study_id = ? AND status = 'final' LIMIT 1", (study_id,)
+    ).fetchone()
+    return row is not None
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""The physician's word on a finding: what is sent of it, and what is counted."""

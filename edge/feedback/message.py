@@ -1,0 +1,157 @@
+"""The feedback message: what a central server learns of a physician's word on a finding.
+
+`feedback.schema.json` is the same in the language of JSON Schema. The message is sealed as an
+alert is, with a type of its own (`FEEDBACK`), so that neither passes for the other; its sequence
+counts feedback alone, from 1 without a gap.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from edge.alerts.envelope import Refusal, SealError, audience_of, dump, parse, unwrap, wrap
+from edge.alerts.message import MessageError
+from edge.alerts.sealing import CLOCK_SKEW
+from edge.alerts.signature import Statement
+from edge.alerts.timestamps import parse_rfc3339
+from edge.keys import PrivateKey, PublicKey, SigningKey, TrustedDevices
+
+SCHEMA_VERSION = 1
+MAX_NOTE = 1000  # characters
+
+FEEDBACK = Statement("scanside-feedback+jws", {"aud": list, "created": str, "dev": str, "seq": int})
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The finding that was judged, as the alert told of it. `code` is ``SCHEME:VALUE``."""
+
+    code: str
+    label: str
+    series_uid: str
+    flagged: bool
+    model: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """A physician's word on a finding.
+
+    Parameters
+    ----------
+    sequence : int
+        Of the device's feedback, from 1, no gaps.
+    device, site : str
+    created : str
+        RFC 3339, UTC.
+    alert : str
+        The `id` of the alert that told of the finding.
+    study_uid : str
+    finding : Finding
+    verdict : str
+        agree, disagree or unsure.
+    note : str
+        Empty where none was written.
+    who, role : str
+        The account's name and role.
+    """
+
+    sequence: int
+    device: str
+    site: str
+    created: str
+    alert: str
+    study_uid: str
+    finding: Finding
+    verdict: str
+    note: str
+    who: str
+    role: str
+
+
+def seal_feedback(
+    feedback: Feedback, *, signer: SigningKey, recipients: Sequence[PublicKey]
+) -> bytes:
+    """Sign a message and encrypt it for its recipients.
+
+    Raises
+    ------
+    MessageError
+        If a value is outside the schema; the text repeats none.
+    ValueError
+        If the recipients are none, too many or repeated, or the message is too large.
+    """
+    document = {"feedback": SCHEMA_VERSION, **asdict(feedback)}
+    _check(document)
+    claims = {
+        "aud": audience_of(recipients),
+        "created": feedback.created,
+        "dev": feedback.device,
+        "seq": feedback.sequence,
+    }
+    return wrap(FEEDBACK.sign(dump(document), claims, signer), recipients)
+
+
+def open_feedback(
+    message: bytes,
+    *,
+    me: PrivateKey,
+    trusted: TrustedDevices,
+    now: datetime,
+    max_age: timedelta | None = None,
+) -> Feedback:
+    """Decrypt and verify a message. Repeats are the receiver's to drop, by device and sequence.
+
+    Raises
+    ------
+    SealError
+        And nothing else, whatever the bytes.
+    """
+    inside = unwrap(message, me)
+    header = FEEDBACK.read_header(inside.signed)
+    sender = trusted.find(header["kid"])
+    if sender is None:
+        raise SealError(Refusal.UNKNOWN_DEVICE, "signed with a key that is not trusted here")
+    document = parse(FEEDBACK.verify(inside.signed, sender.key))
+    try:
+        _check(document)
+        created = parse_rfc3339(document["created"])
+    except (MessageError, ValueError) as error:
+        raise SealError(Refusal.MALFORMED, str(error)) from error
+    if header["aud"] != inside.audience:
+        raise SealError(Refusal.MISMATCH, "it was signed for other recipients")
+    said = (document["device"], document["sequence"], document["created"], document["site"])
+    if said != (header["dev"], header["seq"], header["created"], sender.site):
+        raise SealError(Refusal.MISMATCH, "the body names another origin than the signature")
+    if document["device"] != sender.device:
+        raise SealError(Refusal.MISMATCH, "the signature names another device than its key")
+    if max_age is not None and not -CLOCK_SKEW <= now - created <= max_age:
+        raise SealError(Refusal.STALE, "created too long ago, or in the future")
+    document.pop("feedback")
+    return Feedback(**{**document, "finding": Finding(**document["finding"])})
+
+
+@cache
+def validator() -> Draft202012Validator:
+    """Return the validator for `feedback.schema.json`, read once."""
+    text = files("edge.feedback").joinpath("feedback.schema.json").read_text("utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema)
+
+
+def _check(document: object) -> None:
+    worst = best_match(validator().iter_errors(document))
+    if worst is not None:
+        where = "/".join(str(step) for step in worst.absolute_path) or "the whole"
+        raise MessageError(f"{where}: against '{worst.validator}' of feedback.schema.json")
