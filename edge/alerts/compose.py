@@ -14,7 +14,7 @@ from edge.audit import Anchor
 
 # Within the schema, and so that the longest of each together stay below `message.MAX_BODY`. What
 # is beyond is left out: what is flagged comes first, then what was analysed.
-_SERIES, _FINDINGS, _MODELS, _REASONS = 64, 48, 16, 32
+_SERIES, _FINDINGS, _MODELS, _REASONS, _QUALITY = 64, 48, 16, 32, 24
 _REASON_OF_STUDY, _REASON_OF_SERIES = 500, 160
 
 
@@ -98,7 +98,10 @@ def compose(
             message.ModelRef(name, package.version, package.digest, *reversed(facts.engines[name]))
             for name, package in list(used.items())[:_MODELS]
         ),
-        quality=(),
+        quality=tuple(
+            message.QualityFlag(flag.name, flag.value, flag.unit, flag.text)
+            for flag in [flag for one in series for flag in one.quality][:_QUALITY]
+        ),
         timing=message.Timing(
             first_byte=_moment(facts.first_byte),
             last_byte=_moment(facts.last_byte) if decision.complete else None,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.alerts.topics import URGENCIES
+from edge.imaging.quality import Flag
 from engines import FindingSpec, ModelPackage, aggregate
 
 # A slice, by its instance's id in the journal and its frame.
@@ -75,6 +76,8 @@ class SeriesResult:
         Whether there was anything to look at: a dose report is not missed by anyone.
     doubts : tuple of str
         What is missing or odd about the part that was analysed.
+    quality : tuple of Flag
+        Measured doubts about the images themselves.
     """
 
     series_uid: str
@@ -88,6 +91,7 @@ class SeriesResult:
     reason: str | None
     is_image: bool
     doubts: tuple[str, ...]
+    quality: tuple[Flag, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

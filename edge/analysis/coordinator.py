@@ -248,6 +248,7 @@ class Coordinator:
                 series=series.id,
                 instance=instance.id,
                 package=series.package.name,
+                modality=series.about.modality,
                 record=instance.record,
                 key=study.key.raw,
                 order=float(instance.id),
@@ -306,6 +307,7 @@ class Coordinator:
         series.score(reply.scores, reply.inference_ms)
         study.tail_inference_ms += reply.inference_ms
         if isinstance(reply, Looked):
+            series.measured(reply.measured)
             if reply.unreadable is not None:
                 series.unreadable[reply.instance] = reply.unreadable
             if reply.scores:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edge.imaging.quality import SliceMeasures
 from edge.store.spool import Record
 
 
@@ -47,6 +48,8 @@ class Look:
         Ids in the journal.
     package : str
         The model that looks.
+    modality : str
+        DICOM (0008,0060).
     record : Record
         Where the bytes are.
     key : bytes
@@ -59,6 +62,7 @@ class Look:
     series: int
     instance: int
     package: str
+    modality: str
     record: Record
     key: bytes = field(repr=False)
     order: float
@@ -79,6 +83,15 @@ class SliceScore:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured of one image's quality. `frame` is 0 but in a multi-frame instance."""
+
+    instance: int
+    frame: int
+    measures: SliceMeasures
+
+
+@dataclass(frozen=True, slots=True)
 class Looked:
     """The answer to `Look`: the slices that could be looked at because of it.
 
@@ -90,6 +103,8 @@ class Looked:
         Why the instance's pixels could not be read; None when they could.
     inference_ms : float
         Time in the engine.
+    measured : tuple of Measured
+        The quality of each of the instance's frames.
     """
 
     series: int
@@ -97,6 +112,7 @@ class Looked:
     scores: tuple[SliceScore, ...]
     unreadable: str | None
     inference_ms: float
+    measured: tuple[Measured, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

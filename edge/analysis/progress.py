@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from edge.alerts.decision import CONFLICT, QUIET, SeriesResult, SliceId, doubts_of, find
 from edge.alerts.policy import Told
 from edge.analysis.completeness import Evidence, SeriesFacts
-from edge.analysis.messages import SliceScore
+from edge.analysis.messages import Measured, SliceScore
 from edge.analysis.routing import SeriesAbout
 from edge.imaging.geometry import describe_stack
+from edge.imaging.quality import Flag, SliceMeasures, Stacked, flags
 from edge.store.records import StoredInstance
 from edge.store.study_key import StudyKey
 from engines import ModelPackage
@@ -50,6 +51,7 @@ class SeriesInProgress:
     latest: float = field(default_factory=time.monotonic)
     scores: dict[SliceId, tuple[float, ...]] = field(default_factory=dict)
     unfamiliar: set[SliceId] = field(default_factory=set)
+    measures: dict[SliceId, SliceMeasures] = field(default_factory=dict)
     unreadable: dict[int, str] = field(default_factory=dict)
     inference_ms: float = 0.0
 
@@ -119,6 +121,11 @@ class SeriesInProgress:
                 self.unfamiliar.add(slice_id)
         self.inference_ms += inference_ms
 
+    def measured(self, measured: tuple[Measured, ...]) -> None:
+        """Take in what was measured of some images' quality."""
+        for one in measured:
+            self.measures[one.instance, one.frame] = one.measures
+
     @property
     def can_be_looked_at(self) -> bool:
         """Whether there is something to look at and a model to do it."""
@@ -128,6 +135,7 @@ class SeriesInProgress:
         """Forget what a worker said that is no more."""
         self.scores.clear()
         self.unfamiliar.clear()
+        self.measures.clear()
         self.unreadable.clear()
         self.finished = False
         self.inference_ms = 0.0
@@ -149,7 +157,17 @@ class SeriesInProgress:
             reason=None if findings or not self.finished else self._reason(),
             is_image=self.images > 0,
             doubts=tuple(self._doubts(bool(findings))),
+            quality=self._quality(),
         )
+
+    def _quality(self) -> tuple[Flag, ...]:
+        stacked = Stacked(
+            modality=self.about.modality,
+            images=tuple(self.measures.values()),
+            positions_mm=tuple(self.positions),
+            complete=self.evidence is not None,
+        )
+        return flags(stacked)
 
     def _reason(self) -> str:
         if not self.images:

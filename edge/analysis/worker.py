@@ -29,14 +29,16 @@ from edge.analysis.messages import (
     LoadedEngine,
     Look,
     Looked,
+    Measured,
     Reply,
     Request,
     SliceScore,
 )
 from edge.analysis.stack import SliceStack, Window
 from edge.imaging.header import Limits, UnreadableInstance
-from edge.imaging.pixels import decode, voi
+from edge.imaging.pixels import Slice, decode, voi
 from edge.imaging.prepare import prepare_for
+from edge.imaging.quality import expected_anatomy, measure
 from edge.store.spool import read_record
 from edge.store.study_key import SealBroken, StudyKey
 from engines import (
@@ -100,11 +102,13 @@ class _Series:
     def __init__(self, model: _Model) -> None:
         self.model = model
         self.looks: dict[int, Look] = {}
+        parts = (part for route in model.package.routes for part in route.body_parts)
+        self._anatomy = expected_anatomy(parts)
         self._stack = SliceStack(model.package.input.neighbours)
         self._prepared: OrderedDict[int, Prepared] = OrderedDict()
 
-    def look(self, look: Look) -> None:
-        """Decode and prepare an instance, and put its frames in their places.
+    def look(self, look: Look) -> tuple[Measured, ...]:
+        """Decode and prepare an instance, put its frames in their places, and measure them.
 
         Raises
         ------
@@ -112,24 +116,21 @@ class _Series:
             If its pixels cannot be read.
         """
         self.looks[look.instance] = look
-        for frame, (position, prepared) in enumerate(self._read(look)):
-            place = look.order + frame if position is None else round(position, 3)
-            slice_id = look.instance * _FRAMES + frame
-            if self._stack.add(slice_id, place):
-                self._keep(slice_id, prepared)
+        images = _read(look)
+        for image in images:
+            place = look.order + image.frame if image.position_mm is None else image.position_mm
+            slice_id = look.instance * _FRAMES + image.frame
+            if self._stack.add(slice_id, round(place, 3)):
+                self._keep(slice_id, self._prepare(image))
+        return tuple(
+            Measured(look.instance, image.frame, measure(image, look.modality, self._anatomy))
+            for image in images
+        )
 
-    def _read(self, look: Look) -> list[tuple[float | None, Prepared]]:
+    def _prepare(self, image: Slice) -> Prepared:
         spec = self.model.package.input
-        data = read_record(look.record, StudyKey(look.key))
-        return [
-            (
-                image.position_mm,
-                prepare_for(
-                    spec, image.pixels if spec.windows else voi(image), spacing=image.spacing
-                ),
-            )
-            for image in decode(data, limits=Limits())
-        ]
+        pixels = image.pixels if spec.windows else voi(image)
+        return prepare_for(spec, pixels, spacing=image.spacing)
 
     def _keep(self, slice_id: int, prepared: Prepared) -> None:
         self._prepared[slice_id] = prepared
@@ -139,8 +140,8 @@ class _Series:
     def _slice(self, slice_id: int) -> Prepared:
         if slice_id not in self._prepared:
             instance = slice_id // _FRAMES
-            for frame, (_, prepared) in enumerate(self._read(self.looks[instance])):
-                self._keep(instance * _FRAMES + frame, prepared)
+            for image in _read(self.looks[instance]):
+                self._keep(instance * _FRAMES + image.frame, self._prepare(image))
         return self._prepared[slice_id]
 
     def score(self, *, last: bool) -> tuple[tuple[SliceScore, ...], float]:
@@ -164,6 +165,10 @@ class _Series:
         # Channels: window by window, and within a window every slice from low to high.
         planes = [self._slice(slice_id) for slice_id in window.slices]
         return np.stack(planes, axis=1).reshape(-1, *planes[0].shape[1:])
+
+
+def _read(look: Look) -> tuple[Slice, ...]:
+    return decode(read_record(look.record, StudyKey(look.key)), limits=Limits())
 
 
 class Worker:
@@ -195,13 +200,13 @@ class Worker:
             return Looked(look.series, look.instance, (), "no engine", 0.0)
         series = self._series.setdefault(look.series, _Series(model))
         try:
-            series.look(look)
+            measured = series.look(look)
         except UnreadableInstance as error:
             return Looked(look.series, look.instance, (), error.reason.value, 0.0)
         except (SealBroken, OSError):
             return Looked(look.series, look.instance, (), "damaged on the disk", 0.0)
         scores, spent = series.score(last=False)
-        return Looked(look.series, look.instance, scores, None, spent)
+        return Looked(look.series, look.instance, scores, None, spent, measured)
 
     def _close(self, close: Close) -> Closed:
         series = self._series.pop(close.series, None)

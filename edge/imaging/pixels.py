@@ -69,6 +69,10 @@ class Slice:
         How its maker meant it to be shown; see `voi`.
     mirror : float or None
         Where MONOCHROME1 was turned around: ``pixel = mirror - value in modality units``.
+    position : tuple of 3 float, or None
+        Centre of the first pixel in the patient, in mm (PS3.3 C.7.6.2.1.1).
+    orientation : tuple of 6 float, or None
+        Direction cosines of a row and of a column.
     """
 
     position_mm: float | None
@@ -77,6 +81,8 @@ class Slice:
     spacing: tuple[float, float] | None
     look: Window | Table | None
     mirror: float | None
+    position: tuple[float, float, float] | None = None
+    orientation: tuple[float, float, float, float, float, float] | None = None
 
 
 def decode(data: bytes, *, limits: Limits) -> tuple[Slice, ...]:
@@ -158,6 +164,8 @@ def _slice(
         spacing=plane.pixel_spacing_of(scope),
         look=look_of(scope, transform, signed=described.signed),
         mirror=mirror,
+        position=position,
+        orientation=orientation,
     )
 
 

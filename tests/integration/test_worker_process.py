@@ -71,6 +71,17 @@ def test_every_slice_of_a_series_gets_its_probability(worker: Linked, store: Sto
     assert all(0 <= probability <= 1 for values in scores.values() for probability in values)
 
 
+def test_every_slice_of_a_series_is_measured_as_it_comes(worker: Linked, store: Store) -> None:
+    slices = keep_slices(store, 3)
+    *looked, _ = worker.ask(*map(look, slices), close(slices[0]))
+    for reply, kept in zip(looked, slices, strict=True):
+        assert isinstance(reply, Looked)
+        (one,) = reply.measured
+        assert (one.instance, one.frame) == (kept.instance.id, 0)
+        assert one.measures.height_mm == kept.instance.position_mm
+        assert one.measures.tilt_deg == 0
+
+
 def test_slices_in_order_are_looked_at_one_behind_the_scanner(worker: Linked, store: Store) -> None:
     slices = keep_slices(store, 5)
     replies = worker.ask(*map(look, slices), close(slices[0]))

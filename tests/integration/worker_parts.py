@@ -45,6 +45,7 @@ def look(receipt: Receipt, *, package: str = PACKAGE) -> Look:
         series=receipt.series_id,
         instance=receipt.instance.id,
         package=package,
+        modality="CT",
         record=receipt.instance.record,
         key=receipt.key.raw,
         order=float(receipt.instance.id),

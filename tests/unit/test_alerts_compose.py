@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from edge.alerts.compose import Names, StudyFacts, compose, identity_of
 from edge.alerts.decision import SeriesResult, StudyDecision, decide
-from edge.alerts.message import MAX_BODY, Alert, Identity, new_id
+from edge.alerts.message import MAX_BODY, Alert, Identity, QualityFlag, new_id
 from edge.alerts.policy import Step
+from edge.imaging.quality import Flag
 
 NAMES = Names(new_id(), 7, "scanside-1", "hospital")
 DECIDED = datetime(2024, 5, 1, 10, 16, tzinfo=timezone.utc)
@@ -56,6 +57,18 @@ def test_an_alert_says_what_was_found_where_by_what() -> None:
     (model,) = alert.model
     assert (model.name, model.version, model.digest) == ("head-ct", "1.0.0", "ab" * 32)
     assert (model.engine, model.precision) == ("onnxruntime", "fp32")
+
+
+def test_an_alert_says_what_is_doubtful_about_the_images_and_flags_all_the_same() -> None:
+    blur = Flag("blur", 3.4, "mm", 2.6, "Edges are 3.4 mm wide.")
+    alert = told([replace(series(finding(0.9)), quality=(blur,))])
+    assert alert.outcome == "flagged"
+    assert alert.quality == (QualityFlag("blur", 3.4, "mm", "Edges are 3.4 mm wide."),)
+
+
+def test_more_doubts_than_an_alert_carries_are_left_out() -> None:
+    blur = Flag("blur", 3.4, "mm", 2.6, "Edges are 3.4 mm wide.")
+    assert len(told([replace(series(finding(0.1)), quality=(blur,) * 200)]).quality) == 24
 
 
 def test_an_alert_says_how_the_images_came_and_when() -> None:
