@@ -1,0 +1,1 @@
+"""The console: the pages that technician, physician and administrator see in a browser."""

@@ -1,0 +1,137 @@
+"""The console's own database (SQLite, WAL): accounts, sessions, acknowledgements.
+
+It stands beside the journal and not in it: the journal has one writer, the daemon, while an
+account is also made or locked from the command line as the daemon runs. It knows studies and
+alerts by number alone.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_BUSY_TIMEOUT_S = 10.0
+FILE = "console.db"
+
+# Each entry moves the schema one version up; entries are never edited, only added.
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE users (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE COLLATE NOCASE,
+        role TEXT NOT NULL,
+        password TEXT,                       -- Argon2id; NULL: comes by OIDC alone
+        subject TEXT UNIQUE,                 -- issuer and subject of an OIDC account
+        language TEXT,
+        created REAL NOT NULL,
+        failures INTEGER NOT NULL DEFAULT 0, -- wrong passwords since the last right one
+        locked_until REAL NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE TABLE sessions (
+        digest BLOB PRIMARY KEY,             -- SHA-256 of the cookie: the file opens no session
+        user_id INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+        csrf TEXT NOT NULL,
+        created REAL NOT NULL,
+        seen REAL NOT NULL
+    ) STRICT;
+    CREATE INDEX sessions_of_user ON sessions (user_id);
+    CREATE TABLE acknowledgements (
+        sequence INTEGER PRIMARY KEY,        -- of the alert
+        study_id INTEGER NOT NULL,
+        name TEXT NOT NULL,                  -- as it was then: a removed account still acknowledged
+        role TEXT NOT NULL,
+        at REAL NOT NULL
+    ) STRICT;
+    """,
+)
+
+
+class ConsoleDatabaseError(RuntimeError):
+    """The console's database cannot be used; the text says why and what to do."""
+
+
+class ConsoleDatabase:
+    """A connection that threads may share; several processes may have one each.
+
+    Parameters
+    ----------
+    folder : Path
+        ``[storage] folder``; the file is made in it when absent.
+
+    Raises
+    ------
+    ConsoleDatabaseError
+        If the file is damaged or was made by a later version of Scanside.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = folder / FILE
+        self._lock = threading.RLock()  # guards the connection: one transaction at a time
+        try:
+            self._connection = _open(path)
+        except sqlite3.DatabaseError as error:
+            raise ConsoleDatabaseError(
+                f"{path}: {error}. Restore the file from a backup, or move it away and make the "
+                "accounts anew with `scanside users add`."
+            ) from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Run statements as one transaction: all of them are durable after it, or none."""
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Run queries while no other thread writes on this connection."""
+        with self._lock:
+            yield self._connection
+
+    def close(self) -> None:
+        """Close the database; the write-ahead log is folded in."""
+        with self._lock:
+            self._connection.close()
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.row_factory = sqlite3.Row
+        path.chmod(0o600)
+        run = connection.execute
+        run("PRAGMA journal_mode = WAL")
+        run("PRAGMA synchronous = FULL")  # an acknowledgement is on the disk when it is shown
+        run("PRAGMA foreign_keys = ON")
+        run("PRAGMA secure_delete = ON")  # nor does a removed password linger in free pages
+        version = _version(connection, path)
+        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;"
+            )
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        raise ConsoleDatabaseError(
+            f"{path} has schema {version}; this Scanside knows {len(MIGRATIONS)}. "
+            "Install the version that wrote it, or a later one."
+        )
+    return version

@@ -1,0 +1,111 @@
+"""Logging in and out, the choice of language and of light or dark."""
+
+from __future__ import annotations
+
+import time
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from edge.console.accounts import Refused, User
+from edge.console.language import LANGUAGES
+from edge.console.visits import (
+    LANGUAGE_COOKIE,
+    THEME_COOKIE,
+    THEMES,
+    Visit,
+    cookie_name,
+    here_or_board,
+    open_page,
+    page,
+)
+
+
+def routes() -> list[Route]:
+    """Return the routes of this room."""
+    return [
+        open_page("/login", _show),
+        open_page("/login", _log_in, methods=["POST"]),
+        page("/logout", _log_out, methods=["POST"]),
+        open_page("/language", _choose_language, methods=["POST"]),
+        open_page("/theme", _choose_theme, methods=["POST"]),
+    ]
+
+
+def let_in(visit: Visit, user: User, path: str) -> Response:
+    """Begin a session and go to `path` on this console."""
+    desk = visit.desk
+    cookie = desk.sessions.open(user, now=time.time())
+    response = visit.go(here_or_board(path))
+    response.set_cookie(
+        cookie_name(https=desk.https),
+        cookie,
+        secure=desk.https,
+        httponly=True,
+        samesite="lax",  # strict would lose the session on the way back from an OIDC log-in
+    )
+    return response
+
+
+def _show(visit: Visit) -> Response:
+    if visit.session is not None:
+        return visit.go("/")
+    return _form(visit, "")
+
+
+def _form(visit: Visit, problem: str, status: int = 200) -> Response:
+    return visit.render(
+        "login.html",
+        status=status,
+        problem=problem,
+        name=visit.form.get("name", ""),
+        next=here_or_board(visit.form.get("next") or visit.request.query_params.get("next", "/")),
+        nobody=not visit.desk.accounts.any(),
+    )
+
+
+def _log_in(visit: Visit) -> Response:
+    name, password = visit.form.get("name", ""), visit.form.get("password", "")
+    answer = visit.desk.accounts.sign_in(name, password, now=time.time())
+    if isinstance(answer, Refused):
+        return _form(visit, _problem(visit, answer), 401)
+    return let_in(visit, answer, visit.form.get("next", "/"))
+
+
+def _problem(visit: Visit, refused: Refused) -> str:
+    speak = visit.language
+    if refused.wait_s > 0:
+        return speak.count(
+            "Too many wrong passwords. Try again in %(num)s second.",
+            "Too many wrong passwords. Try again in %(num)s seconds.",
+            max(1, round(refused.wait_s)),
+        )
+    return speak.say("Name or password is wrong.")
+
+
+def _log_out(visit: Visit) -> Response:
+    if visit.session is not None:
+        visit.desk.sessions.end(visit.session)
+    response = visit.go("/login")
+    response.delete_cookie(
+        cookie_name(https=visit.desk.https), secure=visit.desk.https, httponly=True
+    )
+    # What the page held in memory goes with it.
+    response.headers["Clear-Site-Data"] = '"cache"'
+    return response
+
+
+def _choose_language(visit: Visit) -> Response:
+    code = visit.form.get("language", "")
+    response = visit.go(here_or_board(visit.form.get("next", "/")))
+    if code not in LANGUAGES:
+        return response
+    if visit.session is not None:
+        visit.desk.accounts.set_language(visit.user.id, code)
+    return visit.keep(response, LANGUAGE_COOKIE, code)
+
+
+def _choose_theme(visit: Visit) -> Response:
+    theme = visit.form.get("theme", "")
+    response = visit.go(here_or_board(visit.form.get("next", "/")))
+    return visit.keep(response, THEME_COOKIE, theme) if theme in THEMES else response

@@ -1,0 +1,116 @@
+"""Serves the console from a thread of the daemon, and stops without leaving a browser hanging."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+from collections.abc import Callable
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from edge.console.certificate import Certificate
+
+log = logging.getLogger("scanside.console")
+
+_BACKLOG = 128
+_REQUESTS = 256  # at the same time; more are told to come again
+_FAREWELL_S = 2
+
+
+class ConsoleServer:
+    """A web server in a thread of its own.
+
+    Parameters
+    ----------
+    app : ASGIApp
+    host, port : str, int
+        Where to listen; port 0 takes a free one.
+    certificate : Certificate or None
+        None serves without TLS.
+    on_start, on_stop : callable
+        Called in the server's thread with its event loop: before the first request, and when
+        the server is to end, so that streams that never end by themselves do.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        host: str,
+        port: int,
+        certificate: Certificate | None,
+        on_start: Callable[[asyncio.AbstractEventLoop], None],
+        on_stop: Callable[[], None],
+    ) -> None:
+        self._where = (host, port)
+        self._on_start = on_start
+        self._on_stop = on_stop
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._socket: socket.socket | None = None
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                loop="asyncio",
+                http="h11",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                log_level="warning",
+                access_log=False,  # a line would hold which study was looked at; the audit does
+                server_header=False,
+                proxy_headers=False,
+                limit_concurrency=_REQUESTS,
+                timeout_graceful_shutdown=_FAREWELL_S,
+                ssl_certfile=None if certificate is None else certificate.cert,
+                ssl_keyfile=None if certificate is None else certificate.key,
+            )
+        )
+        self._thread: threading.Thread | None = None
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, once opened."""
+        if self._socket is None:
+            return self._where[1]
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread lives."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self) -> None:
+        """Listen and serve.
+
+        Raises
+        ------
+        OSError
+            If the port is taken or the address is not this machine's.
+        """
+        family = socket.AF_INET6 if ":" in self._where[0] else socket.AF_INET
+        self._socket = socket.create_server(self._where, family=family, backlog=_BACKLOG)
+        self._thread = threading.Thread(target=self._run, args=(self._socket,), name="console")
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the streams, let open requests finish, and join the thread."""
+        loop = self._loop
+        if loop is not None and loop.is_running():
+            loop.call_soon_threadsafe(self._on_stop)
+        self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join()
+        if self._socket is not None:
+            self._socket.close()
+
+    def _run(self, listening: socket.socket) -> None:
+        asyncio.run(self._serve(listening))
+
+    async def _serve(self, listening: socket.socket) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._on_start(self._loop)
+        await self._server.serve(sockets=[listening])
