@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 from edge.alerts.sealing import SealError
 from edge.alerts.topics import InvalidNameError
-from edge.commands import alerts, appliance, audit, configuration, keys, studies
+from edge.commands import alerts, appliance, audit, configuration, keys, studies, users
 from edge.commands.arguments import CommandError
 from edge.config import ConfigError
 from edge.key_files import KeyFileError
@@ -19,7 +19,7 @@ from edge.store.study_key import SealBroken
 from engines import PackageError
 
 # In the order that `scanside --help` shows.
-_GROUPS = (appliance, configuration, keys, studies, alerts, audit)
+_GROUPS = (appliance, configuration, keys, users, studies, alerts, audit)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,12 +18,15 @@ from importlib.metadata import version
 from prometheus_client import CollectorRegistry
 
 from edge.alerts.broker import broker_settings
+from edge.alerts.message import Alert
 from edge.alerts.publisher import Publisher, PublisherState
 from edge.alerts.sealing import MAX_RECIPIENTS
 from edge.analysis.coordinator import Coordinator
 from edge.analysis.herald import Herald
 from edge.audit import DAEMON, Act, Audit, count_entries
+from edge.analysis.news import Arrived
 from edge.config import Config
+from edge.console.room import ConsoleRoom
 from edge.intake.dicom import DicomDoor
 from edge.keys import DeviceKeys, load_recipients, pseudonym
 from edge.metrics import Metrics, Standing
@@ -83,6 +86,11 @@ class Daemon:
         self._audit = Audit(self._store.journal, lambda: keys.signing)
         self.metrics = Metrics(CollectorRegistry())
         self.metrics.watch(self._standing)
+        self._console = (
+            ConsoleRoom(config, keys, self._store.journal, self._audit, self.metrics)
+            if config.console.enabled
+            else None
+        )
         self._publisher = Publisher(
             broker_settings(config.broker, f"scanside-{keys.device}"),
             outbox,
@@ -99,8 +107,11 @@ class Daemon:
             wake=self._publisher.wake,
             audit=self._audit,
             metrics=self.metrics,
+            on_told=self._on_told,
         )
-        self._coordinator = Coordinator(config.analysis, self._store, self._packages, herald)
+        self._coordinator = Coordinator(
+            config.analysis, self._store, self._packages, herald, self._on_arrived
+        )
         self._door = DicomDoor(
             config.dicom, self._store, partial(pseudonym, keys.pseudonym), self._coordinator.tell
         )
@@ -129,6 +140,9 @@ class Daemon:
         """Start every room, from the innermost; on the way out each is closed whatever happens."""
         with ExitStack() as rooms:
             rooms.callback(self._store.close)
+            if self._console is not None:
+                self._open_console(self._console)
+                rooms.callback(self._console.close)
             self._publisher.start()
             rooms.callback(self._publisher.stop)
             self._coordinator.start()
@@ -145,6 +159,17 @@ class Daemon:
             raise DaemonError(
                 f"DICOM cannot listen on {where}: {error.strerror}.\n"
                 "  Another program may use the port: choose another [dicom] port."
+            ) from error
+
+    def _open_console(self, console: ConsoleRoom) -> None:
+        settings = self._config.console
+        try:
+            console.open()
+        except OSError as error:
+            raise DaemonError(
+                f"The console cannot listen on {settings.host}:{settings.port}: "
+                f"{error.strerror}.\n  Another program may use the port: choose another [console] "
+                "port, or switch it off with enabled = false."
             ) from error
 
     def _announce(self) -> None:
@@ -166,6 +191,7 @@ class Daemon:
             if not engines_told and self._coordinator.engines_ready:
                 notify("STATUS=Engines ready")
                 engines_told = True
+                self._tell_health()
             if not self._coordinator.running:
                 raise DaemonError("The analysis stopped by itself; its log line is above.")
             stalled = time.monotonic() - self._coordinator.alive_at > _STALLED_S
@@ -195,3 +221,16 @@ class Daemon:
         if state.connected != self._broker.connected:
             notify(f"STATUS=Broker {'connected' if state.connected else state.reason}")
         self._broker = state
+        self._tell_health()
+
+    def _tell_health(self) -> None:
+        if self._console is not None:
+            self._console.feels(self._broker, engines_ready=self._coordinator.engines_ready)
+
+    def _on_arrived(self, arrived: Arrived) -> None:
+        if self._console is not None:
+            self._console.board.arrived(arrived)
+
+    def _on_told(self, study: int, alert: Alert) -> None:
+        if self._console is not None:
+            self._console.board.told(study, alert)

@@ -63,6 +63,7 @@ class Appliance:
     ) -> None:
         self.folder = folder
         self.port = free_port()
+        self.console_port = free_port()
         self.config = folder / "config.toml"
         self.keys = folder / "keys"
         self.log = folder / "scanside.log"
@@ -72,6 +73,7 @@ class Appliance:
             "storage": {"folder": "studies", "keys": "keys"},
             "dicom": {"host": HOST, "port": self.port},
             "broker": {"host": HOST, "port": broker_port, "tls": False},
+            "console": {"host": HOST, "port": self.console_port, "name": "localhost"},
         }
         for section, values in settings.items():
             ours.setdefault(section, {}).update(values)

@@ -20,6 +20,7 @@ from edge.analysis.completeness import Evidence, judge
 from edge.analysis.herald import Herald
 from edge.analysis.messages import Close, Loaded, Look, Looked, Reply
 from edge.analysis.models import Models
+from edge.analysis.news import Arrived, arrived
 from edge.analysis.progress import SeriesInProgress, StudyInProgress
 from edge.analysis.routing import SeriesAbout
 from edge.analysis.worker_link import Replied, WorkerGone, WorkerLink
@@ -60,6 +61,8 @@ class Coordinator:
         In order of preference.
     herald : Herald
         Writes results and alerts.
+    on_arrived : callable
+        Is told how far a study has come, from the coordinator's thread; must not block.
     """
 
     def __init__(
@@ -68,11 +71,13 @@ class Coordinator:
         store: Store,
         packages: Sequence[ModelPackage],
         herald: Herald,
+        on_arrived: Callable[[Arrived], None],
     ) -> None:
         self._settings = settings
         self._store = store
         self._models = Models(packages, settings.threads)
         self._herald = herald
+        self._on_arrived = on_arrived
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._link = WorkerLink(self._events.put)
         self._studies: dict[int, StudyInProgress] = {}
@@ -163,6 +168,7 @@ class Coordinator:
         series = study.series.get(receipt.series_id)
         if series is not None:
             series.brought_by(event.sender)
+            self._on_arrived(arrived(study))
             self._judge(study)
 
     def _add(
@@ -229,6 +235,8 @@ class Coordinator:
             if one.evidence is not None:
                 series.evidence = Evidence(one.evidence)
                 self._close(study, series)
+        if study.series:
+            self._on_arrived(arrived(study))
         return study
 
     def _route(self, series: SeriesInProgress) -> None:
@@ -364,6 +372,7 @@ class Coordinator:
             series.start_over()
             series.failure = QUARANTINED_FLAGGED if flagged else QUARANTINED
             series.finished = True
+        self._on_arrived(arrived(study, quarantined=True))
         decision = decide([one.result() for one in study.series.values()], complete=True)
         step = next_alert(decision, study.told)
         if step is None:

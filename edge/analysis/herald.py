@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 
 from edge.alerts.compose import Names, StudyFacts, compose, identity_of
 from edge.alerts.decision import StudyDecision
-from edge.alerts.message import new_id
+from edge.alerts.message import Alert, new_id
 from edge.alerts.policy import Step, Told
 from edge.alerts.sealing import seal
 from edge.analysis.progress import StudyInProgress
@@ -42,6 +42,8 @@ class Herald:
     audit : Audit
         Of the journal that the outbox is in.
     metrics : Metrics
+    on_told : callable
+        Is given the study's number and the alert, once both are kept; must not block.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Herald:
         wake: Callable[[], None],
         audit: Audit,
         metrics: Metrics,
+        on_told: Callable[[int, Alert], None],
     ) -> None:
         self._keys = keys
         self._recipients = tuple(recipients)
@@ -62,6 +65,7 @@ class Herald:
         self._wake = wake
         self._audit = audit
         self._metrics = metrics
+        self._on_told = on_told
 
     def tell(
         self,
@@ -77,6 +81,7 @@ class Herald:
         """
         told = Told.of(decision, step, new_id())
         decided = datetime.now(timezone.utc)
+        said: list[Alert] = []
         facts = self._facts(study, engines)
 
         def make_alert(sequence: int) -> NewAlert:
@@ -91,6 +96,7 @@ class Herald:
                 )
             )
             alert = compose(names, step, decision, facts, decided, head)
+            said.append(alert)
             sealed = seal(
                 alert.to_json(),
                 signer=self._keys.signing,
@@ -113,6 +119,7 @@ class Herald:
         self._outbox.record(outcome, make_alert)
         self._wake()
         self._count(step, decision, facts, decided)
+        self._on_told(study.id, said[-1])
         return told
 
     def _count(

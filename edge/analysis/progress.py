@@ -86,7 +86,7 @@ class SeriesInProgress:
         stacked = bool(self.positions)
         return SeriesFacts(
             received=len(self.instances) - self.conflicts,
-            announced=self._announced(),
+            announced=self.announced_images,
             stacked=stacked,
             gap_mm=self._gap_mm() if stacked and not self.open_senders else math.inf,
             brought_together=max(self.brought.values(), default=0),
@@ -99,7 +99,9 @@ class SeriesInProgress:
     def _gap_mm(self) -> float:
         return describe_stack(self.positions).largest_gap_mm
 
-    def _announced(self) -> int | None:
+    @property
+    def announced_images(self) -> int | None:
+        """How many images the sender said will come, or None."""
         whole = self.announced.get(None)
         if whole is not None:
             return whole

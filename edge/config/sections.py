@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator
@@ -15,6 +15,8 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 # Printable ASCII without backslash, and not of spaces alone (PS3.5 table 6.2-1).
 AeTitle = Annotated[str, Field(max_length=16, pattern=r"^ *[!-\[\]-~][ -\[\]-~]*$")]
 # TOML has no type for these: a text and a list are what it gives.
+# A DNS name in ASCII or an address (RFC 1123 section 2.1, RFC 4291 section 2.2).
+HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9:][A-Za-z0-9:.-]{0,252}$")]
 File = Annotated[Path, Strict(False)]
 Titles = Annotated[tuple[AeTitle, ...], Strict(False)]
 
@@ -137,10 +139,59 @@ class Alerts(Section):
     )
 
 
+class Console(Section):
+    """The pages for technician, physician and administrator."""
+
+    enabled: bool = Field(True, description="Serve the console.")
+    host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104
+    port: Port = Field(8443, description="Port to listen on.")
+    name: HostName | None = Field(
+        None,
+        description="Name or address by which browsers reach this appliance; it stands in the "
+        "certificate. Unset: the machine's own name.",
+    )
+    tls: bool = Field(
+        True, description="Serve HTTPS. Switch it off on loopback or behind a proxy only."
+    )
+    cert: File | None = Field(
+        None, description="Certificate in PEM; unset: one that the device signs itself."
+    )
+    key: File | None = Field(None, description="The key of that certificate.")
+    behind_https: bool = Field(
+        False,
+        description="A proxy before the console serves HTTPS: cookies are then for HTTPS alone "
+        "although tls is off.",
+    )
+    session_hours: float = Field(
+        12, gt=0, le=168, description="Everybody logs in again after so long: a shift."
+    )
+    idle_minutes: float = Field(
+        60,
+        gt=0,
+        le=10080,
+        description="And after so long without a request. An open board counts as one.",
+    )
+    names_on_board: bool = Field(
+        False,
+        description="Show patients' names on the board to technicians and physicians. Off: the "
+        "board, which stands in the room, shows pseudonyms; a study's own page has the name.",
+    )
+    escalate_after_s: float = Field(
+        120,
+        gt=0,
+        le=86400,
+        description="A critical or urgent flag that nobody acknowledged for so long is "
+        "escalated: on the board, in the metrics and in the audit.",
+    )
+
+
 class Log(Section):
     """What the daemon writes to its log. Never patient data."""
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level.")
+
+
+TlsPair = TypeVar("TlsPair", Broker, Console)
 
 
 class Config(Section):
@@ -152,14 +203,15 @@ class Config(Section):
     analysis: Analysis = Analysis()
     broker: Broker = Broker()
     alerts: Alerts = Alerts()
+    console: Console = Console()
     log: Log = Log()
 
-    @field_validator("broker")
+    @field_validator("broker", "console")
     @classmethod
-    def _tls_pair(cls, broker: Broker) -> Broker:
-        if (broker.cert is None) != (broker.key is None):
+    def _tls_pair(cls, section: TlsPair) -> TlsPair:
+        if (section.cert is None) != (section.key is None):
             raise ValueError("cert and key belong together: set both or neither")
-        return broker
+        return section
 
     @field_validator("dicom")
     @classmethod

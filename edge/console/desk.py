@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 from edge.config import Console
-from edge.console.accounts import Accounts
+from edge.console.accounts import Accounts, User
+from edge.console.acknowledgements import Acknowledgements
+from edge.console.board import Board
+from edge.console.history import History
 from edge.console.pages import Pages
 from edge.console.sessions import Sessions
 
@@ -22,6 +26,9 @@ class Desk:
         ``[console]`` of the configuration.
     accounts : Accounts
     sessions : Sessions
+    board : Board
+    history : History
+    acknowledgements : Acknowledgements
     pages : Pages
     """
 
@@ -30,9 +37,27 @@ class Desk:
     settings: Console
     accounts: Accounts
     sessions: Sessions
+    board: Board
+    history: History
+    acknowledgements: Acknowledgements
     pages: Pages = field(default_factory=Pages)
 
     @property
     def https(self) -> bool:
         """Whether browsers reach the console by TLS, here or at a proxy before it."""
         return self.settings.tls or self.settings.behind_https
+
+    def acknowledge(self, user: User, study: int) -> bool:
+        """Keep that somebody saw the flags of a study, then show it.
+
+        Returns
+        -------
+        bool
+            Whether there was something to acknowledge.
+        """
+        card = self.board.card(study)
+        if card is None or card.alert is None or not card.pressing:
+            return False
+        by = self.acknowledgements.keep(card.alert.sequence, study, user, time.time())
+        # Of this very alert: what came in the same moment was not seen.
+        return self.board.acknowledge(study, card.alert.sequence, by)

@@ -117,9 +117,13 @@ def _translations(code: str) -> gettext.NullTranslations:
     """Return the catalogues of a language as one; what none of them has is said in English."""
     whole = Catalog(locale=_LOCALES[code])
     folder = files("edge.console") / "locale" / code
-    found = sorted(
-        (one for one in folder.iterdir() if one.name.endswith(".po")), key=lambda one: one.name
-    ) if folder.is_dir() else []
+    found = (
+        sorted(
+            (one for one in folder.iterdir() if one.name.endswith(".po")), key=lambda one: one.name
+        )
+        if folder.is_dir()
+        else []
+    )
     for file in found:
         for message in read_po(BytesIO(file.read_bytes()), locale=_LOCALES[code]):
             if message.id and message.string and not message.fuzzy:

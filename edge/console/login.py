@@ -26,6 +26,7 @@ def routes() -> list[Route]:
     return [
         open_page("/login", _show),
         open_page("/login", _log_in, methods=["POST"]),
+        page("/session", lambda _: Response(status_code=204)),
         page("/logout", _log_out, methods=["POST"]),
         open_page("/language", _choose_language, methods=["POST"]),
         open_page("/theme", _choose_theme, methods=["POST"]),

@@ -57,8 +57,11 @@ class Sessions:
             )
         return cookie
 
-    def find(self, cookie: str, *, now: float) -> Session | None:
-        """Return the session of a cookie, or None when there is none or it is over."""
+    def find(self, cookie: str, *, now: float, touch: bool = True) -> Session | None:
+        """Return the session of a cookie, or None when there is none or it is over.
+
+        `touch` says that somebody asked for something, so that it is not idle.
+        """
         digest = _digest(cookie)
         with self._database.reading() as read:
             row = read.execute(
@@ -68,7 +71,7 @@ class Sessions:
             ).fetchone()
         if row is None:
             return None
-        if now - row["seen"] > _SEEN_S:
+        if touch and now - row["seen"] > _SEEN_S:
             with self._database.transaction() as write:
                 write.execute("UPDATE sessions SET seen = ? WHERE digest = ?", (now, digest))
         return Session(user_of(row), row["csrf"], digest)

@@ -23,11 +23,14 @@ from edge.console.accounts import EVERYBODY, Role, User
 from edge.console.desk import Desk
 from edge.console.language import LANGUAGES, Language, language, preferred
 from edge.console.sessions import Session
+from edge.console.words import ROLES
 
 SESSION_COOKIE = "scanside"
 LANGUAGE_COOKIE = "scanside-language"
 THEME_COOKIE = "scanside-theme"
 THEMES = ("auto", "dark", "light")
+# Path, title and who may; a new room adds its line.
+ROOMS: tuple[tuple[str, str, frozenset[Role]], ...] = (("/", "Board", EVERYBODY),)
 _A_YEAR_S = 365 * 86400
 
 
@@ -66,6 +69,20 @@ class Visit:
             raise LookupError("Nobody is logged in on this page.")
         return self.session.user
 
+    @property
+    def role(self) -> str:
+        """What they are here for, in their language."""
+        return self.language.say(ROLES[self.user.role.value])
+
+    @property
+    def rooms(self) -> list[tuple[str, str]]:
+        """The pages that the head of each page leads to: path and title."""
+        return [
+            (path, self.language.say(title))
+            for path, title, roles in ROOMS
+            if self.user.role in roles
+        ]
+
     def number(self, name: str) -> int:
         """Return a number from the path. Routes say ``{study:int}``, so it is one."""
         value: int = self.request.path_params[name]
@@ -73,7 +90,7 @@ class Visit:
 
     def render(self, template: str, *, status: int = 200, **values: object) -> Response:
         """Return a page."""
-        return HTMLResponse(self.desk.pages.render(template, self._common() | values, self.language.code), status)
+        return HTMLResponse(self.fragment(template, **values), status)
 
     def fragment(self, template: str, **values: object) -> str:
         """Return a piece of a page."""

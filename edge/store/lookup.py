@@ -89,6 +89,17 @@ def find_study(journal: Journal, device_key: bytes, study_id: int) -> StudyLine 
     return None if row is None else _study(row, device_key)
 
 
+def find_identity(journal: Journal, device_key: bytes, study_id: int) -> dict[str, Any]:
+    """Return who the patient of a study is, as the scanner said; nothing when there is no study."""
+    with journal.reading() as read:
+        row = read.execute(
+            "SELECT wrapped_key, identity FROM studies WHERE id = ?", (study_id,)
+        ).fetchone()
+    if row is None:
+        return {}
+    return open_json(StudyKey.unwrap(row["wrapped_key"], device_key), row["identity"])
+
+
 def list_series(journal: Journal, device_key: bytes, study_id: int) -> list[SeriesLine]:
     """Return the series of a study, in the order they came."""
     with journal.reading() as read:

@@ -1,0 +1,116 @@
+"""What the journal knows of the latest studies, as cards: the board after a restart."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import datetime, timezone
+
+from edge.alerts.message import Alert, MessageError
+from edge.alerts.sealing import SealError, open_sealed
+from edge.analysis.news import Arrived
+from edge.console.acknowledgements import Acknowledgements
+from edge.console.cards import Card, Delivery
+from edge.keys import DeviceKeys
+from edge.store.journal import Journal, StudyState
+from edge.store.lookup import (
+    AlertLine,
+    StudyLine,
+    find_identity,
+    list_alerts,
+    list_series,
+    list_studies,
+    sealed_alert,
+)
+
+log = logging.getLogger("scanside.console")
+
+_ALERTS = 20  # of one study: provisional and final, and again for every image that came late
+
+
+class History:
+    """Reads the journal for the console. Threads may share it.
+
+    Parameters
+    ----------
+    journal : Journal
+    keys : DeviceKeys
+        Open what is sealed for this device.
+    acknowledgements : Acknowledgements
+    """
+
+    def __init__(
+        self, journal: Journal, keys: DeviceKeys, acknowledgements: Acknowledgements
+    ) -> None:
+        self._journal = journal
+        self._keys = keys
+        self._acknowledgements = acknowledgements
+
+    def cards(self, limit: int) -> list[Card]:
+        """Return the cards of the latest studies, newest first."""
+        lines = list_studies(self._journal, self._keys.storage, limit)
+        return [self._card(line) for line in lines if line.instances]
+
+    def alerts(self, study: int) -> list[tuple[AlertLine, Alert]]:
+        """Return the alerts of a study, the first first. One no key opens any more is left out."""
+        lines = reversed(list_alerts(self._journal, _ALERTS, study))
+        return [(line, alert) for line in lines if (alert := self._open(line.sequence))]
+
+    def deliveries(self, cards: list[Card]) -> dict[int, Delivery]:
+        """Return how far the alerts of these cards have come, by sequence."""
+        open_ones = [
+            card.study
+            for card in cards
+            if card.alert is not None and card.delivery is not Delivery.RECEIVED
+        ]
+        lines = [line for study in open_ones for line in list_alerts(self._journal, 1, study)]
+        return {line.sequence: delivery_of(line) for line in lines}
+
+    def _card(self, line: StudyLine) -> Card:
+        card = Card(self._arrived(line))
+        seen = self._acknowledgements.of_study(line.id)
+        for alert_line, alert in self.alerts(line.id):
+            card = replace(card.told(alert, alert_line.created), delivery=delivery_of(alert_line))
+            if alert_line.sequence in seen:
+                card = card.acknowledge(seen[alert_line.sequence])
+        return card
+
+    def _arrived(self, line: StudyLine) -> Arrived:
+        series = list_series(self._journal, self._keys.storage, line.id)
+        looked_at = next((one for one in series if one.instances > one.set_aside), series[0])
+        identity = find_identity(self._journal, self._keys.storage, line.id)
+        return Arrived(
+            study=line.id,
+            pseudonym=line.pseudonym,
+            name=identity.get("name", ""),
+            modality=looked_at.about["modality"],
+            body_part=looked_at.about["body_part"],
+            first_byte=line.first_byte,
+            last_byte=line.last_byte,
+            series=line.series,
+            images=line.instances,
+            expected=None,
+            quarantined=line.state == StudyState.QUARANTINED.value,
+        )
+
+    def _open(self, sequence: int) -> Alert | None:
+        sealed = sealed_alert(self._journal, sequence)
+        if sealed is None:
+            return None
+        try:
+            opened = open_sealed(
+                sealed,
+                me=self._keys.sealing,
+                trusted=self._keys.trust_in_itself,
+                now=datetime.now(timezone.utc),
+                max_age=None,
+            )
+            return Alert.from_json(opened.body)
+        except (SealError, MessageError):
+            log.warning("Alert %d cannot be opened with the device's keys", sequence)
+            return None
+
+
+def delivery_of(line: AlertLine) -> Delivery:
+    """Return how far an alert has come."""
+    return Delivery.QUEUED if line.published is None else Delivery.SENT

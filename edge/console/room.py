@@ -1,0 +1,148 @@
+"""The console as a room of the daemon: opened, told what happens, closed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from datetime import datetime, timezone
+
+from edge.alerts.publisher import PublisherState
+from edge.config import Config
+from edge.console.accounts import Accounts
+from edge.console.acknowledgements import Acknowledgements
+from edge.console.application import application
+from edge.console.board import Board, Health
+from edge.console.cards import Card, Delivery
+from edge.console.certificate import Certificate, own_certificate, read_certificate
+from edge.console.database import ConsoleDatabase
+from edge.console.desk import Desk
+from edge.console.history import History
+from edge.console.server import ConsoleServer
+from edge.console.sessions import Sessions
+from edge.keys import DeviceKeys
+from edge.store.journal import Journal
+
+log = logging.getLogger("scanside.console")
+
+_AT_START = 60  # studies that the board knows from before
+_ROUND_S = 1.0
+
+
+class ConsoleRoom:
+    """Everything of the console that lives as long as the daemon.
+
+    Parameters
+    ----------
+    config : Config
+    keys : DeviceKeys
+        Open the device's own alerts.
+    journal : Journal
+        Is read, never written.
+
+    Raises
+    ------
+    ConsoleDatabaseError, CertificateError
+        If the accounts or the configured certificate cannot be read.
+    """
+
+    def __init__(self, config: Config, keys: DeviceKeys, journal: Journal) -> None:
+        self._settings = config.console
+        self._certificate = certificate_of(config)
+        self._database = ConsoleDatabase(config.storage.folder)
+        acknowledgements = Acknowledgements(self._database)
+        self._history = History(journal, keys, acknowledgements)
+        self.board = Board(
+            escalate_after_s=self._settings.escalate_after_s, on_escalated=self._on_escalated
+        )
+        self._watch: asyncio.Task[None] | None = None
+        desk = Desk(
+            device=keys.device,
+            site=keys.site,
+            settings=self._settings,
+            accounts=Accounts(self._database),
+            sessions=Sessions(
+                self._database,
+                longest_s=self._settings.session_hours * 3600,
+                idle_s=self._settings.idle_minutes * 60,
+            ),
+            board=self.board,
+            history=self._history,
+            acknowledgements=acknowledgements,
+        )
+        self._server = ConsoleServer(
+            application(desk),
+            host=self._settings.host,
+            port=self._settings.port,
+            certificate=self._certificate,
+            on_start=self._on_start,
+            on_stop=self._on_stop,
+        )
+
+    def open(self) -> None:
+        """Show what the journal knows, then listen; raises `OSError` if the port is taken."""
+        self.board.fill(self._history.cards(_AT_START))
+        self._server.start()
+        scheme = "http" if self._certificate is None else "https"
+        name = host_name(self._settings.name)
+        log.info("Console: %s://%s:%d/", scheme, name, self._server.port)
+        if self._certificate is not None:
+            log.info(
+                "Its certificate has the SHA-256 fingerprint %s", self._certificate.fingerprint
+            )
+
+    def close(self) -> None:
+        """End the pages' streams, stop serving, close the accounts."""
+        self._server.stop()
+        self._database.close()
+
+    @property
+    def running(self) -> bool:
+        """Whether it serves."""
+        return self._server.running
+
+    def _on_start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.board.serve_in(loop)
+        self._watch = loop.create_task(self._watch_what_presses())
+
+    def _on_stop(self) -> None:
+        self.board.close()
+        if self._watch is not None:
+            self._watch.cancel()
+
+    async def _watch_what_presses(self) -> None:
+        while True:
+            await asyncio.to_thread(self.board.escalate, time.time())
+            await asyncio.sleep(_ROUND_S)
+
+    def feels(self, broker: PublisherState, *, engines_ready: bool) -> None:
+        """Show how the appliance is, and how far its alerts have come."""
+        self.board.feels(Health(broker.connected, engines_ready))
+        waiting = [card for card in self.board.cards() if card.delivery is not Delivery.RECEIVED]
+        self.board.delivered(self._history.deliveries(waiting))
+
+    def _on_escalated(self, card: Card) -> None:
+        log.warning("Nobody acknowledged the flag of study %d in time", card.study)
+
+
+def certificate_of(config: Config) -> Certificate | None:
+    """Return the console's certificate, made if need be; None when it serves without TLS.
+
+    Raises
+    ------
+    CertificateError
+        If the configured one cannot be used.
+    """
+    settings = config.console
+    if not settings.tls:
+        return None
+    if settings.cert is not None and settings.key is not None:
+        return read_certificate(settings.cert, settings.key)
+    folder = config.storage.folder / "console"
+    return own_certificate(folder, host_name(settings.name), now=datetime.now(timezone.utc))
+
+
+def host_name(configured: str | None) -> str:
+    """Return the name by which browsers reach this machine."""
+    return configured or socket.gethostname()

@@ -1,0 +1,92 @@
+"""The words for states, urgencies and probabilities, to be translated.
+
+`_` marks a text for the catalogue and leaves it as it is: it is said in the visitor's language
+when the page is made.
+"""
+
+from __future__ import annotations
+
+import re
+
+from edge.alerts.message import FindingResult
+from edge.console.cards import Delivery, Tone
+from edge.console.language import Language
+
+
+def _(text: str) -> str:
+    return text
+
+
+TONES = {
+    Tone.CRITICAL: _("Critical"),
+    Tone.URGENT: _("Urgent"),
+    Tone.DRILL: _("Drill"),
+    Tone.RETRACTED: _("Retracted"),
+    Tone.NOT_ANALYSED: _("Not analysed"),
+    Tone.UNCERTAIN: _("Uncertain"),
+    Tone.FLAGGED: _("Flagged"),
+    Tone.CLEAR: _("Nothing flagged"),
+    Tone.WAITING: _("Receiving"),
+}
+URGENCIES = {
+    "critical": _("Critical"),
+    "urgent": _("Urgent"),
+    "routine": _("Routine"),
+    "drill": _("Drill"),
+}
+STATUSES = {
+    "provisional": _("Provisional"),
+    "final": _("Final"),
+    "retracted": _("Retracted"),
+}
+DELIVERIES = {
+    Delivery.QUEUED: _("Waits for the network"),
+    Delivery.SENT: _("Sent"),
+    Delivery.RECEIVED: _("Received by central"),
+    Delivery.ESCALATED: _("Central does not answer"),
+}
+ROLES = {
+    "technician": _("Technician"),
+    "physician": _("Physician"),
+    "admin": _("Administrator"),
+    "service": _("Service"),
+}
+# Reasons and doubts come from the analysis as English texts.
+REASONS = (
+    _("no model for this kind of study"),
+    _("no images to look at, only localizers, reports or derived images"),
+    _("too few images"),
+    _("the model's engine could not be loaded on this device"),
+    _("analysis failed twice on this study; it is quarantined"),
+    _("analysis failed twice on this study; it is quarantined; the earlier alert stands"),
+    _("An image came twice with the same UID and different content; the first was analysed."),
+    _("No sign that the series was complete but silence; images may be missing."),
+)
+_UNREADABLE = re.compile(r"(\d+) of (\d+) images could not be read\.")
+_UNREADABLE_SAID = _("%(some)s of %(all)s images could not be read.")
+_CAUSE = re.compile(r"no image could be read: (.+)")
+_CAUSE_SAID = _("no image could be read: %(cause)s")
+_LIKELY = (
+    (0.95, _("very likely")),
+    (0.75, _("likely")),
+    (0.5, _("more likely than not")),
+    (0.25, _("less likely than not")),
+    (0.05, _("unlikely")),
+    (0.0, _("very unlikely")),
+)
+
+
+def reason(text: str, speak: Language) -> str:
+    """Return why something was not analysed, or what is odd about it, for people."""
+    if found := _UNREADABLE.fullmatch(text):
+        some, of_all = (speak.number(int(one)) for one in found.groups())
+        return speak.say(_UNREADABLE_SAID, some=some, all=of_all)
+    if found := _CAUSE.fullmatch(text):
+        return speak.say(_CAUSE_SAID, cause=found[1])
+    said = speak.say(text)
+    return said[:1].upper() + said[1:]
+
+
+def likelihood(finding: FindingResult) -> str:
+    """Return a probability in words, to be translated: the model's, not a physician's."""
+    return next(word for least, word in _LIKELY if finding.probability >= least)
