@@ -23,8 +23,8 @@ from edge.alerts.publisher import Publisher, PublisherState
 from edge.alerts.sealing import MAX_RECIPIENTS
 from edge.analysis.coordinator import Coordinator
 from edge.analysis.herald import Herald
-from edge.audit import DAEMON, Act, Audit, count_entries
 from edge.analysis.news import Arrived
+from edge.audit import DAEMON, Act, Audit, count_entries
 from edge.config import Config
 from edge.console.room import ConsoleRoom
 from edge.intake.dicom import DicomDoor

@@ -118,6 +118,14 @@ class Metrics:
             ["what", "reason"],
             registry=registry,
         )
+        self.unacknowledged = Counter(
+            "scanside_flags_unacknowledged",
+            "Flags that nobody acknowledged on the console in time.",
+            registry=registry,
+        )
+        self.logins = Counter(
+            "scanside_console_logins", "Log-ins, let in or refused.", ["result"], registry=registry
+        )
         self.drills = Counter(
             "scanside_drills", "Test alarms, by how they went.", ["result"], registry=registry
         )

@@ -104,6 +104,7 @@ def tell_of_a_bleed(store: Store, keys: DeviceKeys) -> None:
         wake=lambda: None,
         audit=Audit(store.journal, lambda: keys.signing),
         metrics=Metrics(CollectorRegistry()),
+        on_told=lambda _study, _alert: None,
     )
     engines = {package().name: ("onnxruntime", "fp32")}
     herald.tell(study, decision, step, StudyState.DECIDED, engines)

@@ -69,7 +69,7 @@ apt_install() (
 
 # What a test needs: the command that shows it is there, and the package that brings it.
 tools_for_tests="mosquitto:mosquitto dcmsend:dcmtk dciodvfy:dicom3tools Orthanc:orthanc \
-systemd-analyze:systemd shellcheck:shellcheck"
+systemd-analyze:systemd shellcheck:shellcheck chromium:chromium"
 
 missing_tools() {
     local pair

@@ -14,11 +14,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from edge.audit import Act, Audit
 from edge.commands.arguments import CommandError, Commands, command, config_option, group
 from edge.config import load_config
 from edge.console.accounts import AccountError, Accounts, Role, User
 from edge.console.database import ConsoleDatabase, ConsoleDatabaseError
 from edge.console.passwords import WeakPassword
+from edge.keys import DeviceKeys
+from edge.store.journal import Journal
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -51,28 +54,31 @@ def _password_option(parser: argparse.ArgumentParser) -> None:
 
 
 def _add(options: argparse.Namespace) -> int:
-    with _accounts(options) as accounts:
+    with _accounts(options) as (accounts, audit):
         user = accounts.add(options.name, Role(options.role), _password(options))
+        audit.note(Act(_who(), "users.added", f"user:{user.name} ({user.role.value})"))
     print(f"Made the account of {user.name}, {user.role.value}.")
     return 0
 
 
 def _passwd(options: argparse.Namespace) -> int:
-    with _accounts(options) as accounts:
+    with _accounts(options) as (accounts, audit):
         accounts.set_password(options.name, _password(options))
+        audit.note(Act(_who(), "users.password", f"user:{options.name}"))
     print(f"{options.name} has a new password; open sessions have ended.")
     return 0
 
 
 def _remove(options: argparse.Namespace) -> int:
-    with _accounts(options) as accounts:
+    with _accounts(options) as (accounts, audit):
         accounts.remove(options.name)
+        audit.note(Act(_who(), "users.removed", f"user:{options.name}"))
     print(f"Removed the account of {options.name}; its sessions have ended.")
     return 0
 
 
 def _list(options: argparse.Namespace) -> int:
-    with _accounts(options) as accounts:
+    with _accounts(options) as (accounts, _audit):
         users = accounts.all()
     if options.json:
         print(json.dumps([_as_json(user) for user in users], indent=2))
@@ -105,13 +111,21 @@ def _note(user: User) -> str:
 
 
 @contextmanager
-def _accounts(options: argparse.Namespace) -> Iterator[Accounts]:
+def _accounts(options: argparse.Namespace) -> Iterator[tuple[Accounts, Audit]]:
     config = load_config(options.config)
+    keys = DeviceKeys.load(config.storage.keys)
     try:
-        with closing(ConsoleDatabase(config.storage.folder)) as database:
-            yield Accounts(database)
+        with (
+            closing(ConsoleDatabase(config.storage.folder)) as database,
+            closing(Journal(config.storage.folder / "journal.db")) as journal,
+        ):
+            yield Accounts(database), Audit(journal, lambda: keys.signing)
     except (AccountError, ConsoleDatabaseError, WeakPassword) as error:
         raise CommandError(str(error)) from error
+
+
+def _who() -> str:
+    return f"cli:{getpass.getuser()}"
 
 
 def _password(options: argparse.Namespace) -> str:

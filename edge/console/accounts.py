@@ -69,8 +69,17 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Why somebody was not let in: `wait_s` seconds until the account is open again, or 0."""
+    """Why somebody was not let in.
 
+    Parameters
+    ----------
+    user : User or None
+        Whose account it was; None when there is no such account.
+    wait_s : float
+        Seconds until the account is open again; 0 when it is.
+    """
+
+    user: User | None
     wait_s: float
 
 
@@ -164,16 +173,16 @@ class Accounts:
                 row = self._row(_folded(name))
             except AccountError:
                 passwords.matches(None, password)
-                return Refused(0.0)
+                return Refused(None, 0.0)
             if row["locked_until"] > now:
-                return Refused(row["locked_until"] - now)
+                return Refused(user_of(row), row["locked_until"] - now)
             if passwords.matches(row["password"], password):
                 self._note_failures(row["id"], 0, 0.0)
                 return user_of(row)
             failures = row["failures"] + 1
             wait = passwords.wait_s(failures)
             self._note_failures(row["id"], failures, now + wait if wait else 0.0)
-            return Refused(wait)
+            return Refused(user_of(row), wait)
 
     def external(self, subject: str, name: str, role: Role) -> User:
         """Return the account of somebody whom the hospital's own log-in let in; made when new.

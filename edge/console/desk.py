@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from edge.audit import Act, Audit
 from edge.config import Console
 from edge.console.accounts import Accounts, User
 from edge.console.acknowledgements import Acknowledgements
@@ -12,6 +13,7 @@ from edge.console.board import Board
 from edge.console.history import History
 from edge.console.pages import Pages
 from edge.console.sessions import Sessions
+from edge.metrics import Metrics
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,9 @@ class Desk:
     board : Board
     history : History
     acknowledgements : Acknowledgements
+    audit : Audit
+        Takes down who did what.
+    metrics : Metrics
     pages : Pages
     """
 
@@ -40,12 +45,18 @@ class Desk:
     board: Board
     history: History
     acknowledgements: Acknowledgements
+    audit: Audit
+    metrics: Metrics
     pages: Pages = field(default_factory=Pages)
 
     @property
     def https(self) -> bool:
         """Whether browsers reach the console by TLS, here or at a proxy before it."""
         return self.settings.tls or self.settings.behind_https
+
+    def note(self, user: User, what: str, on: str = "", outcome: str = "done") -> None:
+        """Take down in the audit what somebody did: `what` a verb, `on` numbers (`audit.Act`)."""
+        self.audit.note(Act(f"console:{user.name} ({user.role.value})", what, on, outcome))
 
     def acknowledge(self, user: User, study: int) -> bool:
         """Keep that somebody saw the flags of a study, then show it.
@@ -59,5 +70,6 @@ class Desk:
         if card is None or card.alert is None or not card.pressing:
             return False
         by = self.acknowledgements.keep(card.alert.sequence, study, user, time.time())
+        self.note(user, "alert.acknowledged", f"alert:{card.alert.sequence} study:{study}")
         # Of this very alert: what came in the same moment was not seen.
         return self.board.acknowledge(study, card.alert.sequence, by)

@@ -53,6 +53,7 @@ def routes() -> list[Route]:
 
 def _board(visit: Visit) -> Response:
     board = visit.desk.board
+    visit.desk.note(visit.user, "board.viewed")
     return visit.render(
         "board.html",
         cards=[_card_html(visit, card) for card in board.cards()],

@@ -37,6 +37,8 @@ def let_in(visit: Visit, user: User, path: str) -> Response:
     """Begin a session and go to `path` on this console."""
     desk = visit.desk
     cookie = desk.sessions.open(user, now=time.time())
+    desk.metrics.logins.labels("let in").inc()
+    desk.note(user, "console.login")
     response = visit.go(here_or_board(path))
     response.set_cookie(
         cookie_name(https=desk.https),
@@ -69,6 +71,10 @@ def _log_in(visit: Visit) -> Response:
     name, password = visit.form.get("name", ""), visit.form.get("password", "")
     answer = visit.desk.accounts.sign_in(name, password, now=time.time())
     if isinstance(answer, Refused):
+        visit.desk.metrics.logins.labels("refused").inc()
+        # What was typed is in no log: people type a password where the name goes.
+        if answer.user is not None:
+            visit.desk.note(answer.user, "console.login", outcome="wrong password, or closed")
         return _form(visit, _problem(visit, answer), 401)
     return let_in(visit, answer, visit.form.get("next", "/"))
 
@@ -87,6 +93,7 @@ def _problem(visit: Visit, refused: Refused) -> str:
 def _log_out(visit: Visit) -> Response:
     if visit.session is not None:
         visit.desk.sessions.end(visit.session)
+        visit.desk.note(visit.user, "console.logout")
     response = visit.go("/login")
     response.delete_cookie(
         cookie_name(https=visit.desk.https), secure=visit.desk.https, httponly=True

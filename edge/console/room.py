@@ -9,6 +9,7 @@ import time
 from datetime import datetime, timezone
 
 from edge.alerts.publisher import PublisherState
+from edge.audit import DAEMON, Act, Audit
 from edge.config import Config
 from edge.console.accounts import Accounts
 from edge.console.acknowledgements import Acknowledgements
@@ -22,6 +23,7 @@ from edge.console.history import History
 from edge.console.server import ConsoleServer
 from edge.console.sessions import Sessions
 from edge.keys import DeviceKeys
+from edge.metrics import Metrics
 from edge.store.journal import Journal
 
 log = logging.getLogger("scanside.console")
@@ -39,7 +41,9 @@ class ConsoleRoom:
     keys : DeviceKeys
         Open the device's own alerts.
     journal : Journal
-        Is read, never written.
+        Is read; what people do is written to its audit.
+    audit : Audit
+    metrics : Metrics
 
     Raises
     ------
@@ -47,8 +51,12 @@ class ConsoleRoom:
         If the accounts or the configured certificate cannot be read.
     """
 
-    def __init__(self, config: Config, keys: DeviceKeys, journal: Journal) -> None:
+    def __init__(
+        self, config: Config, keys: DeviceKeys, journal: Journal, audit: Audit, metrics: Metrics
+    ) -> None:
         self._settings = config.console
+        self._audit = audit
+        self._metrics = metrics
         self._certificate = certificate_of(config)
         self._database = ConsoleDatabase(config.storage.folder)
         acknowledgements = Acknowledgements(self._database)
@@ -70,6 +78,8 @@ class ConsoleRoom:
             board=self.board,
             history=self._history,
             acknowledgements=acknowledgements,
+            audit=audit,
+            metrics=metrics,
         )
         self._server = ConsoleServer(
             application(desk),
@@ -124,6 +134,8 @@ class ConsoleRoom:
 
     def _on_escalated(self, card: Card) -> None:
         log.warning("Nobody acknowledged the flag of study %d in time", card.study)
+        self._metrics.unacknowledged.inc()
+        self._audit.note(Act(DAEMON, "alert.unacknowledged", f"study:{card.study}"))
 
 
 def certificate_of(config: Config) -> Certificate | None:

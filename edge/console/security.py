@@ -31,7 +31,7 @@ _HEADERS = {
     "Content-Security-Policy": CONTENT_POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # none at all would make a form's Origin null
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
@@ -87,11 +87,12 @@ class Guard:
 def _of_this_site(headers: Headers) -> bool:
     """Return whether a browser says that one of our own pages asks.
 
-    Every browser in use sends Origin with what is no GET (Fetch standard). A program that sends
-    neither has no session's form token either.
+    Browsers in use send Sec-Fetch-Site by TLS, and Origin with what is no GET (Fetch standard).
+    A program that sends neither has no session's form token either.
     """
-    if headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
-        return False
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
     origin = headers.get("origin")
     if origin is None:
         return True
