@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from engines import Engine
-from engines.runtime import onnx_runtime
+from engines.runtime import kserve, onnx_runtime
 
 FLOAT, HALF, INT32 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT32
 Axes = tuple[int | str, ...]
@@ -125,3 +125,10 @@ def write(folder: Path) -> None:
 def onnxruntime_opener(folder: Path) -> Open:
     """Return what opens the models of a folder in ONNX Runtime."""
     return lambda name: closing(onnx_runtime.load(folder / f"{name}.onnx"))
+
+
+def kserve_opener(address: str) -> Open:
+    """Return what opens the models of a server on this machine."""
+    return lambda name: closing(
+        kserve.load(kserve.Endpoint(address, name, plain=True, deadline_s=30))
+    )

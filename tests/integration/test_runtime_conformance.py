@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import gc
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+from kserve_parts import describe, serving
 from numpy.typing import NDArray
-from runtime_parts import Open, onnxruntime_opener, write
+from runtime_parts import Open, kserve_opener, onnxruntime_opener, write
 
 from engines import EngineError, TensorSpec
 
@@ -28,10 +30,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return written
 
 
-@pytest.fixture(scope="session", params=["onnxruntime"])
-def opened(request: pytest.FixtureRequest, folder: Path) -> Open:
+@pytest.fixture(scope="session", params=["onnxruntime", "kserve"])
+def opened(
+    request: pytest.FixtureRequest, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Open]:
     """What opens a model of the suite, in each runtime."""
-    return onnxruntime_opener(folder)
+    if request.param == "onnxruntime":
+        yield onnxruntime_opener(folder)
+        return
+    served = {file.stem: describe(file) for file in folder.glob("*.onnx")}
+    with serving(tmp_path_factory.mktemp("kserve") / "server", served) as server:
+        yield kserve_opener(server.address)
 
 
 def ramp(*shape: int) -> NDArray[Any]:
