@@ -15,17 +15,19 @@ from engines.package import (
     VolumeSpec,
     load_package,
 )
-from engines.parity import Parity, compare
-from engines.runtime.protocol import LOGITS, Engine, EngineError, TensorSpec
+from engines.parity import LABELS, FindingParity, Parity, compare
+from engines.runtime.protocol import LOGITS, Engine, EngineError, Precision, TensorSpec
 from engines.serving import check_tensors, load_engine, shipped_packages
 
 __all__ = [
+    "LABELS",
     "LOGITS",
     "Aggregate",
     "Code",
     "Engine",
     "EngineError",
     "FamiliarSpec",
+    "FindingParity",
     "FindingSpec",
     "InputSpec",
     "Measure",
@@ -33,6 +35,7 @@ __all__ = [
     "OutputSpec",
     "PackageError",
     "Parity",
+    "Precision",
     "Route",
     "TensorSpec",
     "VolumeSpec",

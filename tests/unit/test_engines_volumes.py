@@ -18,9 +18,9 @@ from engines import (
     segment,
     volume_ml,
 )
+from engines.agreement import dice
 from engines.build import shapes_of
 from engines.package import digest_of
-from engines.parity import dice
 
 
 def rewrite(folder: Path, old: str, new: str) -> None:

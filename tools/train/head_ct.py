@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engines import LOGITS, compare, load_engine, load_package
+from engines import LABELS, LOGITS, compare, load_engine, load_package
 from engines.runtime import onnx_runtime
 from tools.train import assess, card, data, export, fit, phantom
 from tools.train.network import SliceNet
@@ -135,7 +135,8 @@ def _checks(network: torch.nn.Module, file: Path, *, seed: int) -> None:
     heads = phantom.heads(_CHECKS, size=SIZE, seed=seed)
     with torch.inference_mode():
         expected = network(torch.from_numpy(heads.astype(np.float32) / np.float32(255)))
-    np.savez_compressed(file, **{export.INPUT: heads, LOGITS: expected.numpy()})
+    bleeds = phantom.bleeds(_CHECKS)[:, None]
+    np.savez_compressed(file, **{export.INPUT: heads, LOGITS: expected.numpy(), LABELS: bleeds})
 
 
 def _counts(slices: data.Slices, patients: tuple[str, ...]) -> tuple[int, int, int, int]:

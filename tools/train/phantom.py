@@ -29,13 +29,18 @@ def heads(count: int, *, size: int, seed: int) -> NDArray[np.uint8]:
     drawn: list[NDArray[np.uint8]] = []
     while len(drawn) < count:
         slices = _head(size, rng)
-        if len(drawn) % 2 == 1:
+        if bleeds(count)[len(drawn)]:
             lesion = lesions.draw(slices, rng)
             if lesion is None:
                 continue
             slices = lesion.image
         drawn.append(np.round(slices * 255).astype(np.uint8))
     return np.stack(drawn)
+
+
+def bleeds(count: int) -> NDArray[np.int8]:
+    """Return into which of `count` heads a bleed is drawn: 1, every other one; shape (count,)."""
+    return (np.arange(count) % 2).astype(np.int8)
 
 
 def _head(size: int, rng: np.random.Generator) -> NDArray[np.float32]:
