@@ -22,9 +22,13 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_args
+
+from engines.durable import to_disk as _to_disk
+from engines.runtime.protocol import Precision
 
 _KEY_DIGITS = 64
 
@@ -65,6 +69,16 @@ class EngineKey:
     tool: str
 
     @property
+    def runtime(self) -> str:
+        """What runs it: ``onnxruntime``, ``tensorrt`` or ``tensorrt_rtx``."""
+        return self.builder.split()[0]
+
+    @property
+    def base_precision(self) -> Precision:
+        """``fp32``, ``fp16`` or ``int8``, without the calibration."""
+        return next(one for one in get_args(Precision) if self.precision.startswith(one))
+
+    @property
     def digest(self) -> str:
         """SHA-256 of all fields, 64 hexadecimal digits."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
@@ -89,45 +103,73 @@ class Entry:
     used: float
 
 
+@dataclass(frozen=True, slots=True)
+class CachedFile:
+    """Where an engine lies.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The engine.
+    sha256 : str
+        What its bytes must be.
+    size : int
+        Bytes.
+    """
+
+    path: Path
+    sha256: str
+    size: int
+
+
 class EngineCache:
     """A folder of engines, bounded in size; any number of processes may use it at once.
 
     Parameters
     ----------
     folder : pathlib.Path
-        Made where it is missing. On a local disk: the locks are ``flock``.
+        Made when something is put in. On a local disk: the locks are ``flock``.
     limit : int
         Bytes. Above, the least recently used go; the engine just put in stays even if it alone is
         larger, since it would only be built again.
-
-    Raises
-    ------
-    CacheError
-        If the folder cannot be made.
+    kept : callable
+        Returns the digests of the keys that are never thrown out, such as those that serve.
     """
 
-    def __init__(self, folder: Path, *, limit: int) -> None:
+    def __init__(
+        self, folder: Path, *, limit: int, kept: Callable[[], Collection[str]] = frozenset
+    ) -> None:
         self._folder = folder
         self._limit = limit
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CacheError(f"{folder}: cannot be made: {error.strerror}.") from error
+        self._kept = kept
 
     def get(self, key: EngineKey) -> bytes | None:
         """Return the engine, or None. The bytes returned are the bytes whose digest was checked."""
-        entry = self._path(key.digest, "json")
+        found = self.find(key)
+        if found is None:
+            return None
+        try:
+            content = found.path.read_bytes()
+        except OSError:  # another process may just have thrown it out
+            return None
+        return content if hashlib.sha256(content).hexdigest() == found.sha256 else None
+
+    def find(self, key: EngineKey) -> CachedFile | None:
+        """Return where the engine is and what its digest must be, or None.
+
+        Whoever loads the file compares the bytes with the digest.
+        """
+        entry, engine = self._path(key.digest, "json"), self._path(key.digest, "engine")
         try:
             held = json.loads(entry.read_text(encoding="utf-8"))
-            content = self._path(key.digest, "engine").read_bytes()
-            sound = hashlib.sha256(content).hexdigest() == held["sha256"]
+            found = CachedFile(engine, str(held["sha256"]), int(held["size"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        if not sound:
+        if not engine.is_file():
             return None
-        with contextlib.suppress(OSError):  # another process may just have thrown it out
+        with contextlib.suppress(OSError):  # of another user, or just thrown out
             os.utime(entry)
-        return content
+        return found
 
     def get_or_build(self, key: EngineKey, build: Callable[[Path], object]) -> bytes:
         """Return the engine, built now if it is not there or is damaged.
@@ -208,11 +250,12 @@ class EngineCache:
     def _sweep(self, kept: str) -> None:
         """Throw out what is over the limit, and what killed processes left. Under ``lock``."""
         entries = self.entries()
-        # The one just put in comes first whatever the clock says, and so it is never over.
+        # Those that stay come first whatever the clock says, and so they are never over.
+        stay = {kept, *self._kept()}
         total = 0
-        for entry in sorted(entries, key=lambda entry: entry.key.digest != kept):
+        for entry in sorted(entries, key=lambda entry: entry.key.digest not in stay):
             total += entry.size
-            if total > self._limit and entry.key.digest != kept:
+            if total > self._limit and entry.key.digest not in stay:
                 self._drop(entry.key.digest)
                 total -= entry.size
         for file in self._folder.iterdir():
@@ -247,20 +290,13 @@ class EngineCache:
     @contextlib.contextmanager
     def _locked(self, name: str) -> Iterator[None]:
         try:
+            self._folder.mkdir(parents=True, exist_ok=True)
             stream = (self._folder / name).open("ab")
         except OSError as error:
             raise CacheError(
-                f"{self._folder / name}: cannot be written: {error.strerror}."
+                f"{self._folder / name}: cannot be made: {error.strerror}. Run this as the user of "
+                "the service."
             ) from error
         with stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield  # closing the file gives the lock back
-
-
-def _to_disk(path: Path) -> None:
-    """Wait until a file's bytes, or a folder's names, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

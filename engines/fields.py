@@ -22,6 +22,10 @@ class FieldError(ValueError):
     """A value in a TOML file is missing, unknown or not allowed."""
 
 
+class Unfilled(FieldError):
+    """A value is still to be written by a person: the file is a draft."""
+
+
 _REQUIRED = object()
 TO_FILL_IN = "FILL IN"
 """How a text begins that stands for what a person has yet to write."""
@@ -194,7 +198,7 @@ class Table:
         if key in self._values:
             value = self._values[key]
             if isinstance(value, str) and value.startswith(TO_FILL_IN):
-                raise FieldError(
+                raise Unfilled(
                     f"{self._file}: {self._where} {key} is still to be filled in. "
                     f"It is {allowed}. The draft says: {value}"
                 )
@@ -212,7 +216,18 @@ class Table:
 
 
 def read_table(file: Path) -> Table:
-    """Read a whole TOML file.
+    """Read a whole TOML file as a `Table`.
+
+    Raises
+    ------
+    FieldError
+        As `read_toml`.
+    """
+    return Table(read_toml(file), file, "top level")
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Read a whole TOML file as it is.
 
     Raises
     ------
@@ -226,10 +241,9 @@ def read_table(file: Path) -> Table:
     except UnicodeDecodeError as error:
         raise FieldError(f"{file}: byte {error.start} is not UTF-8, as TOML must be.") from error
     try:
-        values = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise FieldError(f"{file}: not valid TOML: {error}.") from error
-    return Table(values, file, "top level")
 
 
 def _is_number(value: object) -> bool:

@@ -125,12 +125,13 @@ class InputSpec:
     series the last slice repeats itself. The full slice is scaled to 0..1 first and resized after,
     by area averaging (OpenCV's INTER_AREA).
 
-    Volumes, ``NCDHW``: (n, channels, depth, height, width). The series is resampled to `spacing_mm`
-    along `axes`, then scaled to 0..1, then centred in the given size. Where the model leaves these
-    axes free it takes other sizes too, so that a check set may hold crops.
+    Volumes, ``NCDHW``: (n, channels, depth, height, width). The series is scaled to 0..1 first and
+    resampled after, trilinearly, onto a grid of this size, of `spacing_mm` along `axes`, in whose
+    middle it lies; around it there is 0. Where the model leaves these axes free it takes other
+    sizes too, so that a check set may hold crops.
 
     Windows are linear and exact: ``clip((HU - (level - width / 2)) / width, 0, 1)``, as in DICOM
-    PS3.3 C.11.2.1.3.2. Percentiles are of all pixels of the slice or of the volume:
+    PS3.3 C.11.2.1.3.2. Percentiles are of all pixels of the slice or of the series:
     ``clip((value - low) / (high - low), 0, 1)``.
 
     Parameters

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import get_args
 
-from engines.fields import FieldError, Table, read_table
+from engines.fields import FieldError, Table, Unfilled, read_table
 from engines.manifest import (
     MODEL_FILE,
     PACKAGE_FILE,
@@ -41,13 +41,16 @@ __all__ = [
     "FindingSpec",
     "InputSpec",
     "Measure",
+    "ModelDamaged",
     "ModelPackage",
     "OutputSpec",
+    "PackageDraft",
     "PackageError",
     "Route",
     "VolumeSpec",
     "digest_of",
     "load_package",
+    "read_package",
 ]
 
 _MODEL_BYTES = 512 * 1024 * 1024
@@ -63,8 +66,16 @@ class PackageError(ValueError):
     """A model package is not valid; the message names file, key, value and what is allowed."""
 
 
+class PackageDraft(PackageError):
+    """A package is not finished: the message names the first value that is to be filled in."""
+
+
+class ModelDamaged(PackageError):
+    """``model.onnx`` is missing, or not the file that ``model.toml`` names by its digest."""
+
+
 def load_package(folder: Path) -> ModelPackage:
-    """Read and validate a model package.
+    """Read and validate a model package, with its model.
 
     Parameters
     ----------
@@ -77,12 +88,30 @@ def load_package(folder: Path) -> ModelPackage:
 
     Raises
     ------
+    PackageDraft
+        If a value is still to be filled in.
+    ModelDamaged
+        If ``model.onnx`` is missing or not the file that ``model.toml`` names by digest.
     PackageError
-        If anything is missing, unknown, out of range, or ``model.onnx`` is not the file that
-        ``model.toml`` names by digest.
+        If anything else is missing, unknown or out of range.
+    """
+    package = read_package(folder)
+    _same_model(package)
+    return package
+
+
+def read_package(folder: Path) -> ModelPackage:
+    """Read and validate ``model.toml`` alone: an engine that is built needs no model any more.
+
+    Raises
+    ------
+    PackageDraft, PackageError
+        As `load_package`.
     """
     try:
         return _read(folder)
+    except Unfilled as error:
+        raise PackageDraft(str(error)) from error
     except FieldError as error:
         raise PackageError(str(error)) from error
 
@@ -124,20 +153,21 @@ def _read(folder: Path) -> ModelPackage:
     )
     for table in (model, checks, top):
         table.close()
-    _same_model(package, model)
     return package
 
 
-def _same_model(package: ModelPackage, table: Table) -> None:
+def _same_model(package: ModelPackage) -> None:
     if not package.model.is_file():
-        raise PackageError(f"{package.model}: not found. A package is model.toml and model.onnx.")
+        raise ModelDamaged(f"{package.model}: not found. A package is model.toml and model.onnx.")
     size = package.model.stat().st_size
     if size > _MODEL_BYTES:
         raise PackageError(f"{package.model}: {size} bytes; at most {_MODEL_BYTES} are allowed.")
     found = digest_of(package.model)
     if found != package.digest:
-        allowed = f"the digest of {MODEL_FILE}, which is {found}: the model was replaced or damaged"
-        raise table.refuse("sha256", allowed)
+        raise ModelDamaged(
+            f"{package.path / PACKAGE_FILE}: [model] sha256 = {package.digest!r} is not the digest "
+            f"of {MODEL_FILE}, which is {found}: the model was replaced or damaged."
+        )
 
 
 def _matching(table: Table, key: str, pattern: re.Pattern[str], allowed: str) -> str:

@@ -22,6 +22,8 @@ from engines.runtime.protocol import Array, Engine
 LABELS = "labels"
 """Of the check set, int (n, findings): 1 present, 0 absent, anything else unknown."""
 
+_AT_ONCE = 8
+
 
 @dataclass(frozen=True, slots=True)
 class FindingParity:
@@ -179,7 +181,10 @@ def _run(engine: Engine, package: ModelPackage, inputs: Array) -> Array:
 def _probabilities(
     engine: Engine, package: ModelPackage, checks: CheckSet
 ) -> tuple[FindingParity, ...]:
-    found = _run(engine, package, checks.inputs)
+    starts = range(0, len(checks.inputs), _AT_ONCE)
+    found = np.concatenate(
+        [_run(engine, package, checks.inputs[start : start + _AT_ONCE]) for start in starts]
+    )
     return tuple(
         _finding(one, found, checks.expected, _column(checks.labels, number))
         for number, one in enumerate(package.findings)

@@ -1,20 +1,51 @@
 """From a model package to an engine that may serve.
 
 The package says what the tensors should be, the engine knows what they are; here the two are held
-against each other before the first patient, not during.
+against each other before the first patient, not during. What was activated serves; where it cannot,
+what served before it does, and after that FP32 in ONNX Runtime, which every machine can run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from engines.activation import Activated, ActivationError
+from engines.cache import CachedFile, EngineKey
 from engines.manifest import PACKAGE_FILE, ModelPackage
-from engines.package import PackageError
+from engines.package import ModelDamaged, PackageError, load_package, read_package
+from engines.parity import Parity, compare
 from engines.runtime import onnx_runtime
-from engines.runtime.protocol import Engine, TensorSpec
+from engines.runtime.protocol import Engine, EngineError, TensorSpec
+from engines.store import EngineStore
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """An engine that was found to agree with FP32 on this machine, just now.
+
+    Parameters
+    ----------
+    package : ModelPackage
+        What it serves.
+    engine : Engine
+        Warmed up.
+    parity : Parity
+        How it compared.
+    key : EngineKey or None
+        Of the activated engine; None for FP32 straight from the package.
+    notes : tuple of str
+        What is not as it was wished, for people; empty where all is.
+    """
+
+    package: ModelPackage
+    engine: Engine
+    parity: Parity
+    key: EngineKey | None
+    notes: tuple[str, ...]
 
 
 def shipped_packages() -> Path:
@@ -51,6 +82,120 @@ def load_engine(package: ModelPackage, *, threads: int = 1) -> Engine:
         engine.close()
         raise
     return engine
+
+
+def load_built(package: ModelPackage, key: EngineKey, store: EngineStore, threads: int) -> Engine:
+    """Load an engine from the cache and check its tensors against the package.
+
+    Raises
+    ------
+    PackageError
+        If the engine's tensors are not those that ``model.toml`` describes.
+    EngineError
+        If it is not in the cache, is damaged, of another model, or cannot be loaded here.
+    """
+    name = f"The {key.precision} engine of {key.builder}"
+    if key.model != package.digest:
+        raise EngineError(
+            f"{name} was built from another model than the package has now. Type: "
+            f"scanside models build {package.name}"
+        )
+    found = store.cache.find(key)
+    if found is None:
+        raise EngineError(
+            f"{name} is not in {store.folder} any more. Type: scanside models build {package.name}"
+        )
+    engine = _load(found, key, threads)
+    try:
+        check_tensors(engine, package)
+    except PackageError:
+        engine.close()
+        raise
+    return engine
+
+
+def _load(found: CachedFile, key: EngineKey, threads: int) -> Engine:
+    if key.runtime != onnx_runtime.OnnxRuntimeEngine.name:
+        raise EngineError(f"There is no runtime for {key.builder} in this installation.")
+    return onnx_runtime.load(
+        found.path, threads=threads, digest=found.sha256, precision=key.base_precision
+    )
+
+
+def serve(folder: Path, store: EngineStore | None = None, *, threads: int = 1) -> Serving:
+    """Return the engine that serves a package: what was activated, or the best that is left.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The package's.
+    store : EngineStore, optional
+        Where its activated engines are.
+    threads : int
+        Threads for one run.
+
+    Returns
+    -------
+    Serving
+
+    Raises
+    ------
+    PackageError
+        If ``model.toml`` is not valid; or ``model.onnx`` is not the right file and no engine is
+        left that was built from the right one.
+    EngineError
+        If no engine can be loaded and agrees with FP32; the message says why of each.
+    """
+    package = read_package(folder)
+    notes: list[str] = []
+    for one in _standing(package, store, notes):
+        assert store is not None  # noqa: S101  # what stands, stands in a store
+        try:
+            engine = load_built(package, one.key, store, threads)
+            parity = _agreeing(engine, package)
+        except (EngineError, PackageError) as error:
+            notes.append(str(error))
+            continue
+        try:
+            load_package(folder)
+        except ModelDamaged as error:
+            notes.append(f"{error} The engine that was built from the right one goes on.")
+        return Serving(package, engine, parity, one.key, tuple(notes))
+    try:
+        package = load_package(folder)
+        engine = load_engine(package, threads=threads)
+        parity = _agreeing(engine, package)
+    except (EngineError, PackageError) as error:
+        raise type(error)("\n  ".join([*notes, str(error)])) from error
+    return Serving(package, engine, parity, None, tuple(notes))
+
+
+def _standing(
+    package: ModelPackage, store: EngineStore | None, notes: list[str]
+) -> tuple[Activated, ...]:
+    if store is None:
+        return ()
+    try:
+        return store.active.of(package.name).both
+    except ActivationError as error:
+        notes.append(str(error))
+        return ()
+
+
+def _agreeing(engine: Engine, package: ModelPackage) -> Parity:
+    """Warm an engine up and compare it; one that may not serve is closed."""
+    try:
+        engine.warm_up()
+        parity = compare(engine, package)
+        if not parity.agrees:
+            raise EngineError(
+                f"The {engine.precision} engine of {engine.name} is off by {parity.worst:.4f} from "
+                f"FP32 on this machine; the package allows {parity.tolerance:.4f}."
+            )
+    except (EngineError, PackageError):
+        engine.close()
+        raise
+    return parity
 
 
 def check_tensors(engine: Engine, package: ModelPackage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -177,8 +178,32 @@ def test_two_processes_that_want_the_same_engine_build_it_once(tmp_path: Path) -
 
 def test_a_folder_that_cannot_be_made_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
+    cache = EngineCache(tmp_path / "file" / "engines", limit=1000)
+    assert cache.get(KEY) is None
+    assert not cache.entries()
     with pytest.raises(CacheError, match="cannot be made"):
-        EngineCache(tmp_path / "file" / "engines", limit=1000)
+        cache.get_or_build(KEY, refuses)
+
+
+def test_what_serves_is_never_thrown_out(tmp_path: Path) -> None:
+    serving = replace(KEY, precision="int8")
+    cache = EngineCache(tmp_path, limit=1000, kept=lambda: {serving.digest})
+    cache.get_or_build(serving, writes(b"x" * 900))
+    os.utime(tmp_path / f"{serving.digest}.json", (1, 1))
+    for number in range(3):
+        cache.get_or_build(replace(KEY, profile=str(number)), writes(b"x" * 300))
+    assert {entry.key.precision for entry in cache.entries()} == {"int8", "fp16"}
+    assert len(cache.entries()) == 2  # it, and the one just put in
+
+
+def test_an_engine_is_found_with_the_digest_it_must_have(cache: EngineCache) -> None:
+    assert cache.find(KEY) is None
+    cache.get_or_build(KEY, writes(b"an engine"))
+    found = cache.find(KEY)
+    assert found is not None
+    assert hashlib.sha256(found.path.read_bytes()).hexdigest() == found.sha256
+    found.path.unlink()
+    assert cache.find(KEY) is None
 
 
 def test_what_a_killed_builder_was_writing_is_swept(cache: EngineCache, tmp_path: Path) -> None:

@@ -1,0 +1,271 @@
+"""Engines that want to serve a package: each is made, kept in the cache, and compared with FP32.
+
+A candidate is one precision on one runtime. Its graph is written in that precision; ONNX Runtime
+runs the graph as it is, TensorRT and TensorRT for RTX build an engine from it. What this machine
+can run is compared here and now; what it cannot says why.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import onnx
+
+from engines.build import BuildError, BuildPlan, Progress, Shapes, build
+from engines.build.modules import PlanRefused, load
+from engines.build.plan import Module
+from engines.cache import EngineKey
+from engines.gpu import Gpu
+from engines.graph.errors import GraphError
+from engines.graph.fp16 import to_fp16
+from engines.graph.int8 import Calibrator, to_int8
+from engines.graph.model import parse_model
+from engines.graph.samples import check_samples
+from engines.graph.twin import cpu_twin
+from engines.manifest import ModelPackage
+from engines.package import PackageError, digest_of
+from engines.parity import Parity, compare, read_checks
+from engines.runtime.protocol import EngineError, Precision
+from engines.serving import load_built
+from engines.store import EngineStore
+
+ONNX_RUNTIME = "onnxruntime"
+_TRIAL = "SM89"
+"""What TensorRT for RTX builds for where there is no GPU: whether the model can be built at all."""
+_MOST_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An engine that was made.
+
+    Parameters
+    ----------
+    key : EngineKey
+        Its place in the cache.
+    size : int
+        Bytes.
+    seconds : float
+        To make it; 0 where it was in the cache.
+    notes : tuple of str
+        What its builder said.
+    parity : Parity or None
+        How it compared; None where it was not run here.
+    not_run : str
+        Why it was not; empty where it was.
+    """
+
+    key: EngineKey
+    size: int
+    seconds: float
+    notes: tuple[str, ...]
+    parity: Parity | None
+    not_run: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NotMade:
+    """An engine that could not be made.
+
+    Parameters
+    ----------
+    builder : str
+        What was to make it.
+    precision : str
+    reason : str
+        Why not, and what to do.
+    """
+
+    builder: str
+    precision: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Graphs:
+    """One precision of a model.
+
+    Parameters
+    ----------
+    precision : str
+        With the calibration, for int8.
+    native : bytes
+        For TensorRT.
+    cpu : bytes
+        For ONNX Runtime; another graph for int8 alone, see `engines.graph.twin`.
+    kept : tuple of str
+        Nodes that stay in fp32, with the reason.
+    """
+
+    precision: str
+    native: bytes
+    cpu: bytes
+    kept: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What candidates are made with.
+
+    Parameters
+    ----------
+    store : EngineStore
+        Where they are kept.
+    gpu : Gpu or None
+        Of this machine.
+    modules : sequence of str
+        Builders that are installed.
+    threads : int
+        For ONNX Runtime.
+    on_progress : callable
+        Told of a builder's phases and steps.
+    """
+
+    store: EngineStore
+    gpu: Gpu | None
+    modules: Sequence[Module]
+    threads: int = 1
+    on_progress: Callable[[Progress], None] | None = None
+
+
+def write_graphs(
+    package: ModelPackage, precision: Precision, calibrator: Calibrator = Calibrator.PERCENTILE
+) -> Graphs:
+    """Write a package's graph in a precision.
+
+    Parameters
+    ----------
+    package : ModelPackage
+        Its check set shows fp16 what overflows, and int8 which ranges are used.
+    precision : str
+        ``fp32``, ``fp16`` or ``int8``.
+    calibrator : Calibrator
+        For int8.
+
+    Raises
+    ------
+    GraphError
+        If the graph cannot be read or converted, or there is no check set where one is needed.
+    """
+    content = package.model.read_bytes()
+    if precision == "fp32":
+        return Graphs("fp32", content, content)
+    model = parse_model(content, str(package.model))
+    samples = check_samples(package, batch=1 if package.volumes else 4)
+    if precision == "fp16":
+        half = to_fp16(model, samples)
+        written = half.model.SerializeToString()
+        return Graphs("fp16", written, written, tuple(f"{k.node}: {k.reason}" for k in half.kept))
+    assert package.check_set is not None  # noqa: S101  # check_samples read it
+    quantized = to_int8(model, samples, calibrator)
+    return Graphs(
+        f"int8 {calibrator.value} {digest_of(package.check_set)[:12]}",
+        quantized.SerializeToString(),
+        cpu_twin(quantized).SerializeToString(),
+    )
+
+
+def candidates(
+    package: ModelPackage, graphs: Graphs, bench: Bench
+) -> Iterator[Candidate | NotMade]:
+    """Make every engine that can be made of one precision, and compare those that run here.
+
+    Raises
+    ------
+    BuildCancelled
+        If a build was cancelled.
+    CacheError
+        If the cache cannot be written.
+    """
+    yield _on_cpu(package, graphs, bench)
+    for module in bench.modules:
+        yield _on_gpu(package, graphs, module, bench)
+
+
+def _on_cpu(package: ModelPackage, graphs: Graphs, bench: Bench) -> Candidate | NotMade:
+    key = EngineKey(
+        model=package.digest,
+        builder=f"{ONNX_RUNTIME} {version('onnxruntime')}",
+        gpu="none",
+        capability=platform.machine(),
+        precision=graphs.precision,
+        profile="any",
+        tool=version("scanside"),
+    )
+    bench.store.cache.get_or_build(key, lambda target: target.write_bytes(graphs.cpu))
+    return _compared(Candidate(key, len(graphs.cpu), 0.0, graphs.kept, None), package, bench)
+
+
+def _on_gpu(
+    package: ModelPackage, graphs: Graphs, module: Module, bench: Bench
+) -> Candidate | NotMade:
+    if bench.gpu is None and module == "tensorrt":
+        return NotMade(module, graphs.precision, "TensorRT's builder needs a GPU; there is none.")
+    try:
+        builder = f"{module} {load(module).version}"
+        shapes = shapes_for(package, graphs.native)
+        key = EngineKey(
+            model=package.digest,
+            builder=builder,
+            gpu="none" if bench.gpu is None else bench.gpu.name,
+            capability=_TRIAL if bench.gpu is None else bench.gpu.capability,
+            precision=graphs.precision,
+            profile=str(shapes),
+            tool=version("scanside"),
+        )
+        began, notes = time.monotonic(), list(graphs.kept)
+
+        def make(target: Path) -> None:
+            with TemporaryDirectory(prefix="scanside-build-") as folder:
+                graph = Path(folder) / "model.onnx"
+                graph.write_bytes(graphs.native)
+                capability = _TRIAL if bench.gpu is None else None
+                plan = BuildPlan(graph, target, module, shapes, capability=capability)
+                notes.extend(build(plan, on_progress=bench.on_progress).warnings)
+
+        content = bench.store.cache.get_or_build(key, make)
+    except (BuildError, PlanRefused, GraphError) as error:
+        return NotMade(module, graphs.precision, str(error))
+    made = Candidate(key, len(content), time.monotonic() - began, tuple(notes), None)
+    if bench.gpu is None:
+        return replace(
+            made, not_run=f"no GPU here; it was built for {_TRIAL} to see that it can be"
+        )
+    return _compared(made, package, bench)
+
+
+def _compared(made: Candidate, package: ModelPackage, bench: Bench) -> Candidate:
+    try:
+        with closing(load_built(package, made.key, bench.store, bench.threads)) as engine:
+            return replace(made, parity=compare(engine, package))
+    except (EngineError, PackageError) as error:
+        return replace(made, not_run=str(error))
+
+
+def shapes_for(package: ModelPackage, model: bytes) -> tuple[Shapes, ...]:
+    """Return the shapes an engine is made for: up to 16 slices at once, or one volume.
+
+    A volume's engine also takes crops down to those of the check set, where the model leaves the
+    sizes free.
+    """
+    rest = (package.input.channels, *package.input.sizes)
+    if package.input.depth is None:
+        return (Shapes(package.input.tensor, (1, *rest), (1, *rest), (_MOST_AT_ONCE, *rest)),)
+    smallest = rest
+    if package.check_set is not None and _sizes_free(model, package.input.tensor):
+        held = read_checks(package).inputs.shape[1:]
+        smallest = tuple(min(pair) for pair in zip(rest, held, strict=True))
+    return (Shapes(package.input.tensor, (1, *smallest), (1, *rest), (1, *rest)),)
+
+
+def _sizes_free(model: bytes, tensor: str) -> bool:
+    graph = onnx.load_model_from_string(model).graph
+    found = next(one for one in graph.input if one.name == tensor)
+    return not any(axis.HasField("dim_value") for axis in found.type.tensor_type.shape.dim[2:])

@@ -1,0 +1,177 @@
+"""What an ONNX file says of itself, before anybody wrote a package for it.
+
+The graph tells names, types, shapes and operators. It does not tell what the pixels must become,
+what the outputs mean, or when the model is the right one: those a person must know.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from engines.graph.errors import GraphError
+from engines.graph.model import parse_model
+from engines.manifest import OutputKind
+
+Size = int | str | None
+"""Of an axis: fixed, free by a name, or free without one."""
+
+_MODEL_BYTES = 512 * 1024 * 1024
+_FLOAT = "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """An input or an output of the graph.
+
+    Parameters
+    ----------
+    name : str
+    dtype : str
+        As numpy names it.
+    shape : tuple of int, str or None
+        A name or None where the axis is free.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[Size, ...]
+
+    def __str__(self) -> str:
+        sizes = ", ".join("?" if size is None else str(size) for size in self.shape)
+        return f"{self.name!r} {self.dtype} [{sizes}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Interview:
+    """All that a graph tells.
+
+    Parameters
+    ----------
+    inputs, outputs : tuple of Tensor
+        Inputs without those that are weights.
+    opset : int
+        Of the default domain.
+    producer : str
+        Who wrote the file; may be empty.
+    operators : mapping of str to int
+        How often each is used.
+    parameters : int
+        Weights, counted one by one.
+    size : int
+        Bytes of the file.
+    digest : str
+        SHA-256 of the file.
+    """
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    opset: int
+    producer: str
+    operators: Mapping[str, int]
+    parameters: int
+    size: int
+    digest: str
+
+    @property
+    def kind(self) -> OutputKind | None:
+        """``logits`` or ``segmentation`` by the number of axes, None where it is neither."""
+        axes = (len(self.inputs[0].shape), len(self.outputs[0].shape))
+        known: dict[tuple[int, int], OutputKind] = {(4, 2): "logits", (5, 5): "segmentation"}
+        return known.get(axes)
+
+    @property
+    def obstacles(self) -> tuple[str, ...]:
+        """Why no package can be made of it as it is; empty where one can."""
+        found = []
+        if len(self.inputs) != 1:
+            names = "; ".join(map(str, self.inputs))
+            found.append(f"It takes {len(self.inputs)} inputs ({names}); a package has one.")
+        first = self.inputs[0]
+        if first.dtype != _FLOAT:
+            found.append(f"Its input {first} is not {_FLOAT}. Export it with {_FLOAT} inputs.")
+        if first.shape and isinstance(first.shape[0], int):
+            found.append(f"The first axis of {first} is fixed. Export it with a free batch axis.")
+        if self.kind is None:
+            found.append(
+                f"It leads from {first} to {self.outputs[0]}. A package takes slices, from [n, "
+                "channels, height, width] to [n, outputs], or volumes, from [n, channels, depth, "
+                "height, width] to [n, classes, depth, height, width]."
+            )
+        if self.outputs[0].dtype != _FLOAT:
+            found.append(f"Its output {self.outputs[0]} is not {_FLOAT}.")
+        if any(isinstance(size, str) or size is None for size in first.shape[1:2]):
+            found.append(f"The number of channels of {first} is free; a package fixes it.")
+        return tuple(found)
+
+
+def interview(file: Path) -> Interview:
+    """Read a graph.
+
+    Parameters
+    ----------
+    file : pathlib.Path
+        ONNX, weights inside.
+
+    Raises
+    ------
+    GraphError
+        If it cannot be read, is not ONNX, is damaged, invalid, too old, too large, or keeps its
+        weights in other files.
+    """
+    try:
+        size = file.stat().st_size
+        if size > _MODEL_BYTES:
+            raise GraphError(f"{file}: {size} bytes; at most {_MODEL_BYTES} are allowed.")
+        content = file.read_bytes()
+    except OSError as error:
+        raise GraphError(f"{file}: cannot be read: {error.strerror}.") from error
+    _refuse_outside_weights(content, file)
+    model = parse_model(content, str(file))
+    graph = model.graph
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = tuple(_tensor(value) for value in graph.input if value.name not in weights)
+    if not inputs or not graph.output:
+        raise GraphError(f"{file}: a model needs an input and an output.")
+    return Interview(
+        inputs=inputs,
+        outputs=tuple(_tensor(value) for value in graph.output),
+        opset=next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx")),
+        producer=f"{model.producer_name} {model.producer_version}".strip(),
+        operators=dict(Counter(node.op_type for node in graph.node).most_common()),
+        parameters=sum(prod(tensor.dims) for tensor in graph.initializer),
+        size=len(content),
+        digest=hashlib.sha256(content).hexdigest(),
+    )
+
+
+def _refuse_outside_weights(content: bytes, file: Path) -> None:
+    try:
+        graph = onnx.load_model_from_string(content).graph
+    except DecodeError:
+        return  # parse_model says so
+    outside = [one for one in graph.initializer if one.data_location == onnx.TensorProto.EXTERNAL]
+    if outside:
+        raise GraphError(
+            f"{file}: keeps {len(outside)} weights in other files, the first of them "
+            f"{outside[0].name!r}. Save it with the weights inside: "
+            "onnx.save(onnx.load(FILE), NEW, save_as_external_data=False)"
+        )
+
+
+def _tensor(value: onnx.ValueInfoProto) -> Tensor:
+    kind = value.type.tensor_type
+    if not value.type.HasField("tensor_type"):
+        raise GraphError(f"{value.name!r} is not a tensor: sequences and maps are not supported.")
+    shape = tuple(
+        axis.dim_value if axis.HasField("dim_value") else axis.dim_param or None
+        for axis in kind.shape.dim
+    )
+    return Tensor(value.name, str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)), shape)
