@@ -78,6 +78,9 @@ class LocalBroker:
         ``mosquitto`` or ``iotcore``; None: mosquitto if it is installed.
     config : str
         More lines for mosquitto's configuration, for tests of TLS and access control.
+    file : Path or None
+        A whole configuration for mosquitto that is there already, such as a site's; `port` is
+        then the one that it names.
     """
 
     def __init__(
@@ -87,12 +90,13 @@ class LocalBroker:
         port: int | None = None,
         program: str | None = None,
         config: str = "",
+        file: Path | None = None,
     ) -> None:
         self.folder = folder
         self.host = HOST
         self.port = port or free_port()
         self.name = program or ("mosquitto" if find_mosquitto() else "iotcore")
-        self._command = self._configure(config)
+        self._command = self._configure(config) if file is None else self._take(file)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -170,6 +174,17 @@ class LocalBroker:
         file = self.folder / "mosquitto.conf"
         file.write_text(_MOSQUITTO.format(**settings) + more, "utf-8")
         return (mosquitto, "-c", str(file))
+
+    def _take(self, file: Path) -> Sequence[str]:
+        mosquitto = find_mosquitto()
+        if mosquitto is None:
+            msg = "mosquitto is not installed: apt-get install mosquitto"
+            raise BrokerStartError(msg)
+        if os.geteuid() != 0:
+            return (mosquitto, "-c", str(file))
+        copy = self.folder / "mosquitto-as-root.conf"
+        copy.write_text(f"user root\n{file.read_text('utf-8')}", "utf-8")
+        return (mosquitto, "-c", str(copy))
 
     def _tail(self) -> str:
         logs = (self.folder / "broker.out", self.folder / "mosquitto.log")

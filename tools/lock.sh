@@ -36,6 +36,6 @@ make() {
     echo "lock: requirements/$lock.lock, $(grep -c '^[a-z]' "requirements/$lock.lock") entries" >&2
 }
 
-make run --extra demo "$@"
+make run --extra demo --extra central "$@"
 # dev is run and more, at the same versions.
-make dev --extra demo --extra dev --constraint requirements/run.lock "$@"
+make dev --extra demo --extra central --extra dev --constraint requirements/run.lock "$@"

@@ -21,7 +21,7 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = {"run": ("demo",), "dev": ("demo", "dev")}
+EXTRAS = {"run": ("demo", "central"), "dev": ("demo", "central", "dev")}
 """The extras in each lock; `dev` holds all that `run` holds."""
 
 # What pip needs to build the project itself in place, without fetching anything.

@@ -1,0 +1,1 @@
+"""The commands of ``scanside-central``, a module a group."""
