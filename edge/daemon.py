@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from edge.alerts.broker import broker_settings
 from edge.alerts.message import Alert
 from edge.alerts.publisher import Publisher, PublisherState
-from edge.alerts.sealing import MAX_RECIPIENTS
+from edge.alerts.reception import ReceiptRules, Reception
 from edge.analysis.coordinator import Coordinator
 from edge.analysis.herald import Herald
 from edge.analysis.news import Arrived
@@ -28,12 +28,13 @@ from edge.audit import DAEMON, Act, Audit, count_entries
 from edge.config import Config
 from edge.console.room import ConsoleRoom
 from edge.intake.dicom import DicomDoor
-from edge.keys import DeviceKeys, load_recipients, pseudonym
+from edge.keys import KeyRing, pseudonym
 from edge.metrics import Metrics, Standing
 from edge.packages import find_packages
 from edge.service import ALIVE, READY, STOPPING, notify, watchdog_interval_s
 from edge.store.lookup import count_studies
 from edge.store.outbox import Outbox
+from edge.store.settling import Settlements
 from edge.store.studies import Store
 
 log = logging.getLogger("scanside")
@@ -61,21 +62,15 @@ class Daemon:
     """
 
     def __init__(self, config: Config) -> None:
-        keys = DeviceKeys.load(config.storage.keys)
+        ring = KeyRing(config.storage.keys)
+        keys = ring.current.own
         config.check_names(keys.device, keys.site)
         self._config = config
+        self._ring = ring
         self._stopping = threading.Event()
         self._broker = PublisherState(False, "not connected yet", 0, 0, 0)
         # All that can be refused, before anything is opened.
         self._packages = find_packages(config.analysis.packages)
-        recipients = [*load_recipients(config.storage.keys), keys.console]
-        self._recipients = len(recipients) - 1
-        if len(recipients) > MAX_RECIPIENTS:
-            raise DaemonError(
-                f"{self._recipients} servers are to read the alerts; an alert is sealed for "
-                f"{MAX_RECIPIENTS - 1} at most.\n  Remove files from "
-                f"{config.storage.keys}/recipients."
-            )
         self._store = Store(
             config.storage.folder,
             device_key=keys.storage,
@@ -83,7 +78,7 @@ class Daemon:
         )
         outbox = Outbox(self._store.journal)
         self._outbox = outbox
-        self._audit = Audit(self._store.journal, lambda: keys.signing)
+        self._audit = Audit(self._store.journal, lambda: ring.current.own.signing)
         self.metrics = Metrics(CollectorRegistry())
         self.metrics.watch(self._standing)
         self._console = (
@@ -91,6 +86,9 @@ class Daemon:
             if config.console.enabled
             else None
         )
+        alerts = config.alerts
+        rules = ReceiptRules(alerts.receipts, alerts.receipts_from, alerts.escalate_after_s)
+        self._settlements = Settlements(self._store.journal)
         self._publisher = Publisher(
             broker_settings(config.broker, f"scanside-{keys.device}"),
             outbox,
@@ -98,12 +96,16 @@ class Daemon:
             site=keys.site,
             on_state=self._on_broker,
             version=version("scanside"),
+            incoming=Reception(
+                ring, rules, self._settlements, audit=self._audit, metrics=self.metrics
+            ),
+            metrics=self.metrics,
         )
         herald = Herald(
-            keys,
-            recipients,
+            ring,
             outbox,
-            with_identity=config.alerts.identity,
+            with_identity=alerts.identity,
+            rules=rules,
             wake=self._publisher.wake,
             audit=self._audit,
             metrics=self.metrics,
@@ -177,7 +179,7 @@ class Daemon:
         log.info("DICOM: %s listens on %s:%d", dicom.ae_title, dicom.host, self._door.port)
         names = ", ".join(f"{one.name} {one.version}" for one in self._packages)
         log.info("Models: %s", names or "none; studies are told of as not analysed")
-        if not self._recipients:
+        if not self._ring.current.centrals.by_kid:
             log.warning(
                 "No central server can read the alerts: add one with `scanside keys add-recipient`"
             )
@@ -202,6 +204,7 @@ class Daemon:
     def _standing(self) -> Standing:
         """Return what the rooms know, for a scrape of the metrics."""
         counts = self._door.counts
+        backlog = self._settlements.backlog()
         journal = self._store.journal
         return Standing(
             instances={
@@ -212,6 +215,9 @@ class Daemon:
             turned_away=counts.turned_away,
             studies=count_studies(journal),
             waiting=self._outbox.waiting(),
+            unsettled=backlog.unsettled,
+            oldest_unsettled_s=time.time() - backlog.oldest if backlog.oldest else 0.0,
+            escalated=backlog.escalated,
             audit_entries=count_entries(journal),
             disk_free_bytes=shutil.disk_usage(self._config.storage.folder).free,
         )

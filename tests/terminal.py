@@ -13,13 +13,14 @@ from prometheus_client import CollectorRegistry
 
 from edge.alerts.decision import decide
 from edge.alerts.policy import next_alert
+from edge.alerts.reception import ReceiptRules
 from edge.analysis.herald import Herald
 from edge.analysis.progress import SeriesInProgress, StudyInProgress
 from edge.analysis.routing import SeriesAbout
 from edge.audit import Audit
 from edge.cli import main
 from edge.config import default_toml, load_config
-from edge.keys import DeviceKeys
+from edge.keys import DeviceKeys, KeyRing
 from edge.metrics import Metrics
 from edge.store.journal import StudyState
 from edge.store.outbox import Outbox
@@ -71,11 +72,11 @@ def with_two_studies(scanside: Terminal) -> Terminal:
         store.series_closed(1, "geometry", 5)
         store.keep(arrival(study=f"{STUDY}.2", about=about("[/b] \x1b[31mred")), bytes(100))
         store.study_state(2, StudyState.QUARANTINED, 1)
-        tell_of_a_bleed(store, keys)
+        tell_of_a_bleed(store, KeyRing(config.storage.keys))
     return scanside
 
 
-def tell_of_a_bleed(store: Store, keys: DeviceKeys) -> None:
+def tell_of_a_bleed(store: Store, ring: KeyRing) -> None:
     """Have the first study of a store decided, with a bleed in one of its two series."""
     stored = store.study(1)
     study = StudyInProgress(
@@ -97,12 +98,12 @@ def tell_of_a_bleed(store: Store, keys: DeviceKeys) -> None:
     step = next_alert(decision, None)
     assert step is not None
     herald = Herald(
-        keys,
-        [keys.console],
+        ring,
         Outbox(store.journal),
         with_identity=False,
+        rules=ReceiptRules(),
         wake=lambda: None,
-        audit=Audit(store.journal, lambda: keys.signing),
+        audit=Audit(store.journal, lambda: ring.current.own.signing),
         metrics=Metrics(CollectorRegistry()),
         on_told=lambda _study, _alert: None,
     )

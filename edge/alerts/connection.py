@@ -15,7 +15,7 @@ import select
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import paho.mqtt.client as mqtt
@@ -93,12 +93,14 @@ class Connection:
         self.session_present = False
         self.receive_maximum = 65535  # MQTT 5.0 section 3.2.2.3.3: when the broker says nothing
         self.maximum_packet: int | None = None
+        self.topic_alias_maximum = 0  # section 3.2.2.3.8: when the broker says nothing
         self.acknowledged: deque[Acknowledged] = deque()
         self.subscribed: deque[Acknowledged] = deque()
         self.received: deque[Message] = deque()
         self._connack: str | None = None  # the reason's name once it came
         self._refused = False
         self._ended: str | None = None
+        self._aliases: dict[str, int] = {}
         self._client = self._make_client(will, manual_ack)
 
     def open(self, bell: Bell, stop: Callable[[], bool]) -> None:
@@ -196,20 +198,35 @@ class Connection:
         retain: bool = False,
         content_type: str = "",
         expiry_s: int | None = None,
+        user: Sequence[tuple[str, str]] = (),
     ) -> int:
         """Write a PUBLISH with QoS 1 to the socket; returns its packet identifier.
+
+        A topic that was written before on this connection goes as a number of two bytes, where
+        the broker takes them (topic alias, section 3.3.2.3.4).
+
+        Parameters
+        ----------
+        topic, payload, retain, content_type
+        expiry_s : int or None
+            The broker forgets the message after so many seconds.
+        user : sequence of (str, str)
+            User properties. They are in clear: never of a patient.
 
         Raises
         ------
         BrokerError
             When the connection has ended.
         """
+        written, alias = self._address(topic)
         properties = _properties(
             PacketTypes.PUBLISH,
             ContentType=content_type or None,
             MessageExpiryInterval=expiry_s,
+            UserProperty=list(user) or None,
+            TopicAlias=alias,
         )
-        info = self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)
+        info = self._client.publish(written, payload, qos=1, retain=retain, properties=properties)
         self._check(info.rc)
         return info.mid
 
@@ -240,6 +257,16 @@ class Connection:
         sock = self._client.socket()
         if sock is not None:
             sock.close()
+
+    def _address(self, topic: str) -> tuple[str, int | None]:
+        """Return what stands for a topic on this connection: its text, its alias, or both."""
+        alias = self._aliases.get(topic)
+        if alias is not None:
+            return "", alias
+        if len(self._aliases) >= self.topic_alias_maximum:
+            return topic, None
+        self._aliases[topic] = len(self._aliases) + 1
+        return topic, self._aliases[topic]
 
     def _make_client(self, will: Will | None, manual_ack: bool) -> mqtt.Client:
         settings = self.settings
@@ -289,6 +316,7 @@ class Connection:
         self.session_present = flags.session_present
         self.receive_maximum = getattr(properties, "ReceiveMaximum", self.receive_maximum)
         self.maximum_packet = getattr(properties, "MaximumPacketSize", None)
+        self.topic_alias_maximum = getattr(properties, "TopicAliasMaximum", 0)
 
     def _on_disconnect(
         self,
@@ -340,7 +368,7 @@ class Connection:
         self.received.append(received)
 
 
-def _properties(packet: int, **values: str | int | None) -> Properties:
+def _properties(packet: int, **values: str | int | list[tuple[str, str]] | None) -> Properties:
     """Return MQTT 5 properties; those that are None are left out."""
     properties = Properties(packet)  # type: ignore[no-untyped-call]
     for name, value in values.items():

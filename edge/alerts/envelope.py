@@ -23,10 +23,24 @@ from joserfc import jwe
 from joserfc.errors import JoseError
 from joserfc.util import json_b64encode
 
-from edge.keys import PrivateKey, PublicKey
+from edge.keys.identity import MAX_RECIPIENTS, PrivateKey, PublicKey
+
+__all__ = [
+    "BUCKETS",
+    "CONTENT_TYPE",
+    "MAX_MESSAGE",
+    "MAX_RECIPIENTS",
+    "Refusal",
+    "SealError",
+    "Unwrapped",
+    "audience_of",
+    "dump",
+    "parse",
+    "unwrap",
+    "wrap",
+]
 
 MAX_MESSAGE = 128 * 1024  # bytes; 64 KiB of body in base64 twice, and its recipients
-MAX_RECIPIENTS = 16
 CONTENT_TYPE = "application/jose+json"  # RFC 7515 section 9.2.1
 
 BUCKETS = tuple(kib * 1024 for kib in (1, 2, 4, 8, 16, 32, 64, 90))

@@ -1,8 +1,8 @@
 """The publisher: from the outbox to the broker, at least once, most urgent first.
 
-The outbox is the only memory. A row leaves it when the broker has acknowledged it with
-success, and not before; whatever was under way when a connection ended is simply still
-there. The receiver drops the repeats that follow from this, by device and sequence.
+The outbox is the only memory. The broker's acknowledgement is noted there, and so is each
+receipt; whatever was under way when a connection ended is simply still there. The receiver
+drops the repeats that follow from this, by device and sequence.
 
 Threads: the publisher owns one. It alone touches the connection and calls the outbox and
 `on_state`. `start`, `wake` and `stop` may be called from any thread. There is no lock:
@@ -16,17 +16,20 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Protocol
+
+from prometheus_client import CollectorRegistry
 
 from edge.alerts.bell import Bell
 from edge.alerts.broker import BrokerError, BrokerSettings, TlsSettings
 from edge.alerts.connection import Connection, Session, Will
-from edge.alerts.sealing import CONTENT_TYPE
+from edge.alerts.delivery import Incoming, Outbox, PublisherState, backoff_s
+from edge.alerts.envelope import CONTENT_TYPE
 from edge.alerts.timestamps import rfc3339
-from edge.alerts.topics import alert_topic, state_topic
+from edge.alerts.topics import alert_topic, escalated_topic, state_topic
+from edge.metrics import Metrics
 from edge.store.outbox import OutboxEntry, OutboxError
 
 __all__ = [
@@ -37,68 +40,27 @@ __all__ = [
     "Publisher",
     "PublisherState",
     "TlsSettings",
+    "backoff_s",
 ]
 
-MAX_IN_FLIGHT = 20
+MAX_IN_FLIGHT = 64
 DRILL_EXPIRY_S = 3600  # an exercise that comes an hour late would only confuse
+SESSION_EXPIRY_S = 7 * 24 * 3600  # so long the broker holds the receipts that we miss
 _PUBLISH_OVERHEAD = 512  # bytes of header, topic and properties, rounded up
-_BACKOFF_S = (0.25, 60.0)  # first, longest
 _GOODBYE = 0  # in place of a sequence, which count from 1
 _STEADY_S = 10.0  # a connection that held so long was a good one
 
 log = logging.getLogger("scanside.alerts")
 
 
-class Outbox(Protocol):
-    """The durable queue. Every method is called from the publisher's thread alone.
-
-    A method that cannot do its work now raises `OutboxError`; anything else would end
-    the thread.
-    """
-
-    def pending(self, limit: int, exclude: Collection[int]) -> Sequence[OutboxEntry]:
-        """Return at most `limit` rows not yet published, most urgent first, then oldest.
-
-        `exclude` holds the sequences under way or set aside; never more than 40.
-        """
-
-    def mark_published(self, sequence: int) -> None:
-        """Note, durably, that the broker has acknowledged the row."""
-
-    def backlog(self) -> int:
-        """Return how many rows are not yet published."""
-
-
-@dataclass(frozen=True)
-class PublisherState:
-    """How the publisher is, for the console, `check` and metrics.
-
-    Parameters
-    ----------
-    connected : bool
-    reason : str
-        Why it is not connected, or what the broker last refused; empty when all is well.
-    in_flight : int
-        Sent, not yet acknowledged.
-    set_aside : int
-        Refused by the broker, to be tried again later.
-    published : int
-        Acknowledged since the start.
-    """
-
-    connected: bool
-    reason: str
-    in_flight: int
-    set_aside: int
-    published: int
-
-
 @dataclass(frozen=True)
 class _Sent:
-    """A row under way."""
+    """A row under way; `second`: on the topic of what was not settled in time."""
 
     sequence: int
     attempts: int
+    created: float = 0.0
+    second: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,17 +69,6 @@ class _SetAside:
 
     until: float
     attempts: int
-
-
-def backoff_s(attempts: int, *, jitter: float) -> float:
-    """Return how long to wait after so many failures in a row, in seconds.
-
-    Doubles from 0.25 s to 60 s; `jitter`, 0 to 1, takes up to half of it away, so that
-    a hundred appliances do not come back in the same instant.
-    """
-    first, longest = _BACKOFF_S
-    full = min(longest, first * 2.0 ** min(attempts - 1, 16))
-    return full * (1.0 - jitter / 2.0)
 
 
 class Publisher:
@@ -134,6 +85,10 @@ class Publisher:
         must not block and must not raise.
     version : str
         Of the software, for the birth message.
+    incoming : Incoming or None
+        Takes the receipts; None: none are expected.
+    metrics : Metrics or None
+        None: nobody looks at them.
     """
 
     def __init__(
@@ -145,6 +100,8 @@ class Publisher:
         site: str,
         on_state: Callable[[PublisherState], None],
         version: str = "",
+        incoming: Incoming | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._settings = settings
         self._outbox = outbox
@@ -152,6 +109,8 @@ class Publisher:
         self._site = site
         self._on_state = on_state
         self._version = version
+        self._incoming = incoming
+        self._metrics = metrics or Metrics(CollectorRegistry())
         self._state_topic = state_topic(site, device)
         self._bell = Bell()
         self._stopping = threading.Event()
@@ -215,11 +174,17 @@ class Publisher:
     def _connect(self) -> Connection:
         since = _now()
         gone = _state("offline", since, self._version, clean=False)
-        connection = Connection(self._settings, Session(), will=Will(self._state_topic, gone))
+        # Without receipts the broker need keep nothing of us.
+        kept = Session(SESSION_EXPIRY_S, MAX_IN_FLIGHT) if self._incoming else Session()
+        connection = Connection(
+            self._settings, kept, will=Will(self._state_topic, gone), manual_ack=True
+        )
         backlog = self._outbox.backlog()
         connection.open(self._bell, self._stopping.is_set)
         birth = _state("online", since, self._version, backlog=backlog)
         connection.publish(self._state_topic, birth, retain=True, content_type="application/json")
+        if self._incoming is not None:
+            connection.subscribe(self._incoming.topic)
         self._reason = ""
         log.info("connected to the broker, %d alerts wait", backlog)
         self._tell(connected=True)
@@ -233,6 +198,8 @@ class Publisher:
                 self._tell(connected=True)
                 connection.turn(self._next_retry_s(), self._bell)
                 self._settle(connection)
+                self._receive(connection)
+                self._look_after()
             self._say_goodbye(connection)
         finally:
             connection.drop()
@@ -254,27 +221,77 @@ class Publisher:
                 # Sending it would cost the connection (MQTT 5.0 section 3.1.2.11.4).
                 self._refuse(_Sent(entry.sequence, attempts), "larger than the broker takes")
                 continue
+            self._publish(connection, entry, attempts)
+
+    def _publish(self, connection: Connection, entry: OutboxEntry, attempts: int) -> None:
+        expiry_s = DRILL_EXPIRY_S if entry.urgency == "drill" else None
+        topics = [alert_topic(self._site, self._device, entry.urgency)]
+        if entry.escalated:
+            topics.append(escalated_topic(self._site, self._device, entry.urgency))
+        for at, topic in enumerate(topics):
             mid = connection.publish(
-                alert_topic(self._site, self._device, entry.urgency),
+                topic,
                 entry.sealed,
                 content_type=CONTENT_TYPE,
-                expiry_s=DRILL_EXPIRY_S if entry.urgency == "drill" else None,
+                expiry_s=expiry_s,
+                user=[("attempt", str(entry.sent + 1))],
             )
-            self._in_flight[mid] = _Sent(entry.sequence, attempts)
+            self._in_flight[mid] = _Sent(entry.sequence, attempts, entry.created, second=at > 0)
+        way = "escalated" if entry.escalated else "again" if entry.sent else "first"
+        self._metrics.alerts_sent.labels(way).inc()
 
     def _settle(self, connection: Connection) -> None:
+        """Note what the broker has acknowledged since the last turn, all with one commit."""
+        taken: list[_Sent] = []
         while connection.acknowledged:
             answer = connection.acknowledged.popleft()
             sent = self._in_flight.pop(answer.mid, None)
             if sent is None or sent.sequence == _GOODBYE:
                 continue  # the birth message, or the farewell
-            if answer.failure is None:
-                self._outbox.mark_published(sent.sequence)
-                self._published += 1
-                if not self._set_aside:
-                    self._reason = ""
+            if sent.second:
+                self._note_second(answer.failure)
+            elif answer.failure is None:
+                taken.append(sent)
             else:
                 self._refuse(sent, answer.failure)
+        if not taken:
+            return
+        self._outbox.mark_published([sent.sequence for sent in taken])
+        self._published += len(taken)
+        now = time.time()
+        for sent in taken:
+            self._metrics.published_s.observe(max(0.0, now - sent.created))
+        if not self._set_aside:
+            self._reason = ""
+
+    def _note_second(self, failure: str | None) -> None:
+        """A broker that refuses the second topic has the alert on the first."""
+        if failure is not None:
+            self._reason = f"the broker refused the topic of escalated alerts: {failure}"
+
+    def _receive(self, connection: Connection) -> None:
+        """Take the receipts that came, and only then let the broker forget them."""
+        while connection.subscribed:
+            answer = connection.subscribed.popleft()
+            if answer.failure is not None:
+                # Alerts still go out; without receipts they are sent again, and escalate.
+                self._reason = f"the broker refused us the receipts: {answer.failure}"
+                log.warning("%s", self._reason)
+        if self._incoming is None or not connection.received:
+            return
+        messages = list(connection.received)
+        connection.received.clear()
+        self._incoming.take([message.payload for message in messages])
+        for message in messages:
+            connection.acknowledge(message)
+
+    def _look_after(self) -> None:
+        if self._incoming is None:
+            return
+        try:
+            self._incoming.look_after()
+        except OutboxError as error:
+            self._reason = f"outbox: {error}"
 
     def _refuse(self, sent: _Sent, reason: str) -> None:
         attempts = sent.attempts + 1
@@ -307,7 +324,8 @@ class Publisher:
         """Wait before the next try; new rows do not make a broker come back sooner."""
         deadline = time.monotonic() + seconds
         while not self._stopping.is_set() and time.monotonic() < deadline:
-            self._bell.wait(deadline - time.monotonic())
+            self._bell.wait(min(1.0, deadline - time.monotonic()))
+            self._look_after()
 
     def _lost(self, reason: str, failures: int) -> None:
         self._reason = reason

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import datetime, timezone
 
@@ -11,11 +11,12 @@ from edge.alerts.compose import Names, StudyFacts, compose, identity_of
 from edge.alerts.decision import StudyDecision
 from edge.alerts.message import Alert, new_id
 from edge.alerts.policy import Step, Told
-from edge.alerts.sealing import seal
+from edge.alerts.reception import ReceiptRules
+from edge.alerts.sealing import body_digest, seal
 from edge.analysis.progress import StudyInProgress
 from edge.audit import DAEMON, Act, Audit
 from edge.feedback.drift import bin_of
-from edge.keys import DeviceKeys, PublicKey
+from edge.keys import KeyRing
 from edge.metrics import Metrics
 from edge.store.feedback import Score, Subject
 from edge.store.journal import StudyState
@@ -29,14 +30,14 @@ class Herald:
 
     Parameters
     ----------
-    keys : DeviceKeys
-        Signs.
-    recipients : sequence of PublicKey
-        Whom the alerts are for.
+    ring : KeyRing
+        Signs, and knows whom the alerts are for.
     outbox : Outbox
         Where they wait.
     with_identity : bool
         Whether the patient's identity goes inside the seal.
+    rules : ReceiptRules
+        Who owes a receipt.
     wake : callable
         Called when there is a new alert; must not block.
     audit : Audit
@@ -48,20 +49,20 @@ class Herald:
 
     def __init__(
         self,
-        keys: DeviceKeys,
-        recipients: Sequence[PublicKey],
+        ring: KeyRing,
         outbox: Outbox,
         *,
         with_identity: bool,
+        rules: ReceiptRules,
         wake: Callable[[], None],
         audit: Audit,
         metrics: Metrics,
         on_told: Callable[[int, Alert], None],
     ) -> None:
-        self._keys = keys
-        self._recipients = tuple(recipients)
+        self._ring = ring
         self._outbox = outbox
         self._with_identity = with_identity
+        self._rules = rules
         self._wake = wake
         self._audit = audit
         self._metrics = metrics
@@ -83,9 +84,10 @@ class Herald:
         decided = datetime.now(timezone.utc)
         said: list[Alert] = []
         facts = self._facts(study, engines)
+        keys = self._ring.current
 
         def make_alert(sequence: int) -> NewAlert:
-            names = Names(told.alert_id, sequence, self._keys.device, self._keys.site)
+            names = Names(told.alert_id, sequence, keys.own.device, keys.own.site)
             # In this transaction: the entry stands if the alert does.
             head = self._audit.note(
                 Act(
@@ -97,15 +99,17 @@ class Herald:
             )
             alert = compose(names, step, decision, facts, decided, head)
             said.append(alert)
+            body = alert.to_json()
             sealed = seal(
-                alert.to_json(),
-                signer=self._keys.signing,
+                body,
+                signer=keys.own.signing,
                 device=alert.device,
                 sequence=alert.sequence,
                 created=alert.created,
-                recipients=self._recipients,
+                recipients=keys.readers,
             )
-            return NewAlert(alert.id, alert.urgency, sealed)
+            owed_by = self._rules.owed_by(keys.readers_names)
+            return NewAlert(alert.id, alert.urgency, sealed, body_digest(body), owed_by)
 
         outcome = Outcome(
             study.id,

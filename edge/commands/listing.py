@@ -119,15 +119,16 @@ def print_alerts(alerts: Sequence[AlertLine], *, as_json: bool) -> None:
 
 
 def _print_alert_table(console: Console, alerts: Sequence[AlertLine]) -> None:
-    table = _table("alert", "study", "made", "urgency", "bytes", "broker")
+    table = _table("alert", "study", "made", "urgency", "bytes", "sent", "delivery")
     for alert in alerts:
         table.add_row(
             str(alert.sequence),
-            str(alert.study_id),
+            "drill" if alert.study_id is None else str(alert.study_id),
             _moment(alert.created),
             _urgency(alert.urgency),
             str(alert.size),
-            "queued" if alert.published is None else f"took it {_moment(alert.published)}",
+            str(alert.sent or ""),
+            _delivery(alert),
         )
     console.print(table)
 
@@ -193,6 +194,18 @@ def _outcome(study: StudyLine) -> str:
 
 def _urgency(urgency: str) -> Text:
     return Text(urgency, URGENCY_STYLE.get(urgency, ""))
+
+
+def _delivery(alert: AlertLine) -> str:
+    """Say where an alert stands, and whom it waits for."""
+    if alert.settled is not None:
+        return f"settled {_moment(alert.settled)}"
+    if alert.lapsed is not None:
+        return "lapsed, no receipt"
+    if alert.published is None:
+        return "queued"
+    owed = ", ".join(alert.owed_by)
+    return f"{'ESCALATED' if alert.escalated else 'published'}, no receipt from {owed}"
 
 
 def _moment(seconds: float) -> str:

@@ -12,12 +12,15 @@ from pydantic.fields import FieldInfo
 Port = Annotated[int, Field(ge=1, le=65535)]
 # A level of an MQTT topic: letters, digits, dot, underscore, hyphen.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+# What a central server may be called (edge.alerts.topics.check_name): printable ASCII.
+ServerName = Annotated[str, Field(pattern=r"^[!-~]([ -~]{0,62}[!-~])?$")]
 # Printable ASCII without backslash, and not of spaces alone (PS3.5 table 6.2-1).
 AeTitle = Annotated[str, Field(max_length=16, pattern=r"^ *[!-\[\]-~][ -\[\]-~]*$")]
 # TOML has no type for these: a text and a list are what it gives.
 # A DNS name in ASCII or an address (RFC 1123 section 2.1, RFC 4291 section 2.2).
 HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9:][A-Za-z0-9:.-]{0,252}$")]
 File = Annotated[Path, Strict(False)]
+Names = Annotated[tuple[ServerName, ...], Strict(False)]
 Titles = Annotated[tuple[AeTitle, ...], Strict(False)]
 
 
@@ -130,12 +133,29 @@ class Broker(Section):
 
 
 class Alerts(Section):
-    """What an alert says."""
+    """What an alert says, and when it has arrived."""
 
     identity: bool = Field(
         False,
         description="Put the patient's identity inside the sealed alert. Off: only a keyed "
         "pseudonym.",
+    )
+    receipts: bool = Field(
+        True,
+        description="Send an alert again until the central servers have given their receipts. "
+        "Off, for servers that give none: the broker's acknowledgement settles it.",
+    )
+    receipts_from: Names = Field(
+        (),
+        description="Names of the servers that owe a receipt; an empty list: each server that "
+        "alerts are sealed for.",
+    )
+    escalate_after_s: float = Field(
+        300,
+        ge=1,
+        le=86400,
+        description="An alert without its receipts for so long also goes out on the topic "
+        "'escalated', and the console and the metrics say so.",
     )
 
 

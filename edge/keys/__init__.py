@@ -39,6 +39,7 @@ from edge.keys.peers import (
     trust_device,
 )
 from edge.keys.pseudonyms import pseudonym
+from edge.keys.ring import KeyRing, KeySet
 
 __all__ = [
     "CENTRAL_PUBLIC",
@@ -46,6 +47,8 @@ __all__ = [
     "CentralKeys",
     "DeviceKeys",
     "KeyFileError",
+    "KeyRing",
+    "KeySet",
     "PrivateKey",
     "PublicKey",
     "SigningKey",

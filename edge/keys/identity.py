@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from joserfc.jwk import OKPKey
 
+MAX_RECIPIENTS = 16  # of one message; the device's own console is one of them
+
 
 @dataclass(frozen=True)
 class SigningKey:
@@ -79,5 +81,5 @@ class TrustedCentrals:
     @property
     def readers(self) -> tuple[PublicKey, ...]:
         """Whom alerts are sealed for, in the order of their names."""
-        keys = [central.sealing for central in self.by_kid.values()]
-        return tuple(sorted(keys, key=lambda key: (key.owner, key.kid)))
+        keys = {central.sealing.kid: central.sealing for central in self.by_kid.values()}
+        return tuple(sorted(keys.values(), key=lambda key: (key.owner, key.kid)))

@@ -148,6 +148,48 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (day, model, version, code, label, bin)
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE outbox_2 (
+        sequence INTEGER PRIMARY KEY,
+        study_id INTEGER REFERENCES studies (id),  -- NULL: a drill, which is of no study
+        alert_id TEXT NOT NULL UNIQUE,
+        urgency TEXT NOT NULL,
+        rank INTEGER NOT NULL,               -- 0 leaves first
+        sealed BLOB NOT NULL,
+        digest TEXT,                         -- of the body; NULL: made before there were receipts
+        created REAL NOT NULL,
+        sent INTEGER NOT NULL DEFAULT 0,     -- how often the broker acknowledged it
+        published REAL,                      -- when the broker first did
+        due REAL,                            -- when to send it again, unless it is settled by then
+        escalated REAL,                      -- when it had waited too long for its receipts
+        settled REAL,                        -- when the last receipt it needs was in
+        lapsed REAL                          -- when it had lost its meaning: a drill, an hour later
+    ) STRICT;
+    INSERT INTO outbox_2 (sequence, study_id, alert_id, urgency, rank, sealed, created, sent,
+            published, settled)
+        SELECT sequence, study_id, alert_id, urgency, rank, sealed, created,
+            published IS NOT NULL, published, published FROM outbox;
+    DROP TABLE outbox;
+    ALTER TABLE outbox_2 RENAME TO outbox;
+    CREATE INDEX outbox_of_study ON outbox (study_id);
+    CREATE INDEX outbox_waiting ON outbox (rank, sequence)
+        WHERE published IS NULL AND lapsed IS NULL;
+    CREATE INDEX outbox_due ON outbox (rank, due)
+        WHERE published IS NOT NULL AND settled IS NULL AND lapsed IS NULL;
+    CREATE INDEX outbox_unsettled ON outbox (created) WHERE settled IS NULL AND lapsed IS NULL;
+    CREATE TABLE receipts (
+        sequence INTEGER NOT NULL REFERENCES outbox (sequence),
+        central TEXT NOT NULL,               -- the server that owes it, or gave it
+        kid TEXT,                            -- the key that signed it
+        stored TEXT,                         -- when the server had stored the alert, as it says
+        status TEXT,                         -- stored or repeated
+        received REAL,                       -- NULL while it is owed
+        waived REAL,                         -- when the server was no longer to be waited for
+        PRIMARY KEY (sequence, central)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX receipts_owed ON receipts (central, sequence)
+        WHERE received IS NULL AND waived IS NULL;
+    """,
 )
 
 

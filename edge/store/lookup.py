@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,14 +46,47 @@ class SeriesLine:
 
 @dataclass(frozen=True, slots=True)
 class AlertLine:
-    """One alert in a list; `published` is None while the broker has not acknowledged it."""
+    """One alert in a list. Times are seconds since the epoch.
+
+    Parameters
+    ----------
+    study_id : int or None
+        None: a drill, which is of no study.
+    published : float or None
+        When the broker first acknowledged it.
+    settled : float or None
+        When the last receipt it needs was in.
+    escalated, lapsed : float or None
+        When it had waited too long for its receipts; when a drill was given up.
+    sent : int
+        How often the broker has acknowledged it.
+    owed_by, receipts_of : tuple of str
+        The servers that still owe a receipt, and those that gave one.
+    """
 
     sequence: int
-    study_id: int
+    study_id: int | None
     urgency: str
     created: float
     published: float | None
+    settled: float | None
+    escalated: float | None
+    lapsed: float | None
+    sent: int
     size: int
+    owed_by: tuple[str, ...]
+    receipts_of: tuple[str, ...]
+
+    @property
+    def delivery(self) -> str:
+        """Where it stands: waiting, published, settled, escalated or lapsed."""
+        if self.settled is not None:
+            return "settled"
+        if self.lapsed is not None:
+            return "lapsed"
+        if self.escalated is not None:
+            return "escalated"
+        return "waiting" if self.published is None else "published"
 
 
 _STUDIES = """
@@ -128,18 +162,27 @@ def list_alerts(journal: Journal, limit: int, study_id: int | None = None) -> li
     """Return the latest alerts, newest first; of one study, if `study_id` is given."""
     with journal.reading() as read:
         rows = read.execute(
-            "SELECT *, LENGTH(sealed) AS size FROM outbox WHERE study_id = ? OR ? IS NULL"
-            " ORDER BY sequence DESC LIMIT ?",
+            "SELECT *, LENGTH(sealed) AS size, (SELECT json_group_array(central) FROM receipts"
+            "  WHERE receipts.sequence = outbox.sequence AND received IS NULL AND waived IS NULL)"
+            " AS owed_by, (SELECT json_group_array(central) FROM receipts"
+            "  WHERE receipts.sequence = outbox.sequence AND received IS NOT NULL) AS receipts_of"
+            " FROM outbox WHERE study_id = ? OR ? IS NULL ORDER BY sequence DESC LIMIT ?",
             (study_id, study_id, limit),
         ).fetchall()
     return [
         AlertLine(
-            row["sequence"],
-            row["study_id"],
-            row["urgency"],
-            row["created"],
-            row["published"],
-            row["size"],
+            sequence=row["sequence"],
+            study_id=row["study_id"],
+            urgency=row["urgency"],
+            created=row["created"],
+            published=row["published"],
+            settled=row["settled"],
+            escalated=row["escalated"],
+            lapsed=row["lapsed"],
+            sent=row["sent"],
+            size=row["size"],
+            owed_by=tuple(json.loads(row["owed_by"])),
+            receipts_of=tuple(json.loads(row["receipts_of"])),
         )
         for row in rows
     ]

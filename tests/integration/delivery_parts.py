@@ -74,11 +74,12 @@ class MemoryOutbox(Watched):
             rows = [row for row in self.rows.values() if row.sequence not in exclude]
         return sorted(rows, key=lambda row: (URGENCIES.index(row.urgency), row.sequence))[:limit]
 
-    def mark_published(self, sequence: int) -> None:
+    def mark_published(self, sequences: Collection[int]) -> None:
         with self.changed:
-            self.published.append(sequence)
+            self.published += sequences
             if not self.forgetful:
-                del self.rows[sequence]
+                for sequence in sequences:
+                    del self.rows[sequence]
             self.changed.notify_all()
 
     def backlog(self) -> int:
@@ -105,10 +106,11 @@ class FolderOutbox:
             if sequence not in exclude
         ][:limit]
 
-    def mark_published(self, sequence: int) -> None:
-        for file in self.folder.glob(f"{sequence}.*"):
-            file.unlink()
-        print(sequence, flush=True)  # noqa: T201 - the test waits for it
+    def mark_published(self, sequences: Collection[int]) -> None:
+        for sequence in sequences:
+            for file in self.folder.glob(f"{sequence}.*"):
+                file.unlink()
+            print(sequence, flush=True)  # noqa: T201 - the test waits for it
 
     def backlog(self) -> int:
         return len(list(self.folder.iterdir()))

@@ -30,7 +30,7 @@ class EmptyOutbox:
     def pending(self, limit: int, exclude: Collection[int]) -> Sequence[OutboxEntry]:  # noqa: ARG002
         return []
 
-    def mark_published(self, sequence: int) -> None:  # noqa: ARG002
+    def mark_published(self, sequences: Collection[int]) -> None:  # noqa: ARG002
         raise AssertionError
 
     def backlog(self) -> int:

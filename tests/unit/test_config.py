@@ -85,6 +85,9 @@ password_file = "/data/password"
 keepalive_s = 15
 [alerts]
 identity = true
+receipts = false
+receipts_from = ["ward"]
+escalate_after_s = 60
 [log]
 level = "debug"
 """,

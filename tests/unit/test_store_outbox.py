@@ -105,7 +105,7 @@ def test_the_sequence_goes_on_after_a_restart_and_after_everything_was_published
             store.keep(arrival(), b"image")
             outbox = Outbox(store.journal)
             assert outbox.record(outcome(store), alert()).alert_id == f"id-{expected}"
-            outbox.mark_published(expected)
+            outbox.mark_published([expected])
 
 
 def test_the_most_urgent_leave_first_and_the_oldest_of_them_before_the_others(
@@ -127,7 +127,7 @@ def test_what_is_under_way_is_not_handed_out_again(store: Store, outbox: Outbox)
 def test_what_the_broker_took_does_not_wait_any_more(store: Store, outbox: Outbox) -> None:
     for _ in range(3):
         outbox.record(outcome(store), alert())
-    outbox.mark_published(2)
+    outbox.mark_published([2])
     assert waiting(outbox) == [1, 3]
     assert outbox.backlog() == 2
 
