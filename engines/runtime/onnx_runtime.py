@@ -145,19 +145,19 @@ def load(
         If onnxruntime is not installed, the file is unreadable, damaged or another one than
         `digest` says, or `threads` or `memory` is out of range.
     """
-    if not 1 <= threads <= _MOST_THREADS:
-        raise EngineError(f"threads = {threads} is not a whole number from 1 to {_MOST_THREADS}.")
-    if memory < _LEAST_MEMORY:
-        raise EngineError(
-            f"memory = {memory} is not a whole number from {_LEAST_MEMORY}, in bytes."
-        )
-    try:
-        import onnxruntime  # noqa: PLC0415  # heavy; imported when an engine is loaded
-        from onnxruntime.capi import onnxruntime_pybind11_state  # noqa: PLC0415
-    except ImportError as error:
-        raise EngineError(
-            f"ONNX Runtime cannot be imported ({error}). Install it with: pip install onnxruntime"
-        ) from error
+    _check_bounds(threads, memory)
+    content = read(model, digest=digest)
+    return load_content(content, model, threads=threads, precision=precision, memory=memory)
+
+
+def read(model: Path, *, digest: str | None = None) -> bytes:
+    """Return the bytes of an ONNX file.
+
+    Raises
+    ------
+    EngineError
+        If it is unreadable, or another file than `digest`, a SHA-256, says.
+    """
     try:
         content = model.read_bytes()
     except OSError as error:
@@ -169,6 +169,33 @@ def load(
                 f"{model}: its SHA-256 is {found}, expected {digest}. The model was replaced or "
                 "damaged: install its package again."
             )
+    return content
+
+
+def load_content(
+    content: bytes,
+    model: Path,
+    *,
+    threads: int = 1,
+    precision: Precision = "fp32",
+    memory: int = MEMORY,
+) -> OnnxRuntimeEngine:
+    """Load a model that is in memory, as `load` does; `model` is what errors call it.
+
+    Raises
+    ------
+    EngineError
+        If onnxruntime is not installed, the model is damaged, or `threads` or `memory` is out of
+        range.
+    """
+    _check_bounds(threads, memory)
+    try:
+        import onnxruntime  # noqa: PLC0415  # heavy; imported when an engine is loaded
+        from onnxruntime.capi import onnxruntime_pybind11_state  # noqa: PLC0415
+    except ImportError as error:
+        raise EngineError(
+            f"ONNX Runtime cannot be imported ({error}). Install it with: pip install onnxruntime"
+        ) from error
     failures = _failures(onnxruntime_pybind11_state)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -186,6 +213,15 @@ def load(
             "Install the model package again, or export it for this version."
         ) from error
     return OnnxRuntimeEngine(session, model, precision, failures)
+
+
+def _check_bounds(threads: int, memory: int) -> None:
+    if not 1 <= threads <= _MOST_THREADS:
+        raise EngineError(f"threads = {threads} is not a whole number from 1 to {_MOST_THREADS}.")
+    if memory < _LEAST_MEMORY:
+        raise EngineError(
+            f"memory = {memory} is not a whole number from {_LEAST_MEMORY}, in bytes."
+        )
 
 
 def _failures(module: ModuleType) -> tuple[type[Exception], ...]:
