@@ -11,10 +11,12 @@ from edge.alerts.decision import SeriesFinding, SeriesResult, StudyDecision
 from edge.alerts.policy import Step
 from edge.alerts.timestamps import rfc3339
 from edge.audit import Anchor
+from edge.imaging.heatmap import Spot
 
 # Within the schema, and so that the longest of each together stay below `message.MAX_BODY`. What
 # is beyond is left out: what is flagged comes first, then what was analysed.
 _SERIES, _FINDINGS, _MODELS, _REASONS, _QUALITY = 64, 48, 16, 32, 24
+_FARTHEST_MM = 10_000.0
 _REASON_OF_STUDY, _REASON_OF_SERIES = 500, 160
 
 
@@ -155,9 +157,18 @@ def _finding(
         abstained=finding.abstained,
         series_uid=one.series_uid,
         key_image_uid=None if key is None else images[key],
-        location=None,
+        location=_location(finding.spot),
         model="" if one.package is None else one.package.name,
     )
+
+
+def _location(spot: Spot | None) -> message.Location | None:
+    if spot is None:
+        return None
+    position = spot.position_mm
+    # Beyond what a scanner can reach, a header is wrong; the words may still be right.
+    reachable = position is not None and all(abs(one) <= _FARTHEST_MM for one in position)
+    return message.Location(spot.text, position if reachable else None)
 
 
 def _moment(seconds: float) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.alerts.topics import URGENCIES
+from edge.imaging.heatmap import Spot
 from edge.imaging.quality import Flag
 from engines import FindingSpec, ModelPackage, aggregate
 
@@ -31,6 +32,10 @@ class SeriesFinding:
         Over all slices, calibrated.
     key_instance : int or None
         The instance that carries most of it, by its id in the journal.
+    key_frame : int
+        The frame of it; 0 but in a multi-frame instance.
+    spot : Spot or None
+        Where it is seen, if the model can tell.
     unfamiliar : bool
         Whether what speaks for it does not look like what the model knows.
     """
@@ -39,6 +44,13 @@ class SeriesFinding:
     probability: float
     key_instance: int | None
     unfamiliar: bool = False
+    key_frame: int = 0
+    spot: Spot | None = None
+
+    @property
+    def key_slice(self) -> SliceId | None:
+        """The slice that carries most of it."""
+        return None if self.key_instance is None else (self.key_instance, self.key_frame)
 
     @property
     def abstained(self) -> bool:
@@ -137,12 +149,14 @@ def find(
         values = table[:, column]
         everything = aggregate(package.aggregate, values)
         familiar = everything if foreign else aggregate(package.aggregate, values[known])
+        key = slices[int(np.argmax(values if foreign else np.where(known, values, -1.0)))]
         found.append(
             SeriesFinding(
                 spec,
                 familiar,
-                slices[int(np.argmax(values if foreign else np.where(known, values, -1.0)))][0],
+                key_instance=key[0],
                 unfamiliar=foreign or familiar < spec.threshold <= everything,
+                key_frame=key[1],
             )
         )
     return tuple(found)

@@ -26,6 +26,7 @@ from edge.analysis.routing import SeriesAbout
 from edge.analysis.worker_link import Replied, WorkerGone, WorkerLink
 from edge.config import Analysis
 from edge.intake.events import InstanceKept, SenderGone
+from edge.store.heatmaps import keep_heatmaps
 from edge.store.journal import StudyState
 from edge.store.records import Kept, StoredInstance, StoredStudy
 from edge.store.studies import Store
@@ -312,12 +313,9 @@ class Coordinator:
         if found is None:
             return
         study, series = found
-        series.score(reply.scores, reply.inference_ms)
+        keep_heatmaps(self._store.journal, study.key, study.id, series.heard(reply))
         study.tail_inference_ms += reply.inference_ms
         if isinstance(reply, Looked):
-            series.measured(reply.measured)
-            if reply.unreadable is not None:
-                series.unreadable[reply.instance] = reply.unreadable
             if reply.scores:
                 self._foretell(study)
         elif series.evidence is not None and reply.revision == series.reopened:

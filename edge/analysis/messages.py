@@ -9,6 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.imaging.heatmap import Spot
 from edge.imaging.quality import SliceMeasures
 from edge.store.spool import Record
 
@@ -91,6 +95,29 @@ class Measured:
     measures: SliceMeasures
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """Where a flagged finding is seen.
+
+    Parameters
+    ----------
+    instance, frame : int
+        The image.
+    finding : int
+        Its place in the package's findings.
+    spot : Spot
+        In words and in the patient.
+    values : uint8 (height, width)
+        A map over the whole image, from `edge.imaging.heatmap`.
+    """
+
+    instance: int
+    frame: int
+    finding: int
+    spot: Spot
+    values: NDArray[np.uint8]
+
+
 @dataclass(frozen=True, slots=True)
 class Looked:
     """The answer to `Look`: the slices that could be looked at because of it.
@@ -105,6 +132,8 @@ class Looked:
         Time in the engine.
     measured : tuple of Measured
         The quality of each of the instance's frames.
+    seen : tuple of Seen
+        Where flagged findings are seen, as far as it was not told before.
     """
 
     series: int
@@ -113,6 +142,7 @@ class Looked:
     unreadable: str | None
     inference_ms: float
     measured: tuple[Measured, ...] = ()
+    seen: tuple[Seen, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +165,7 @@ class Closed:
     revision: int
     scores: tuple[SliceScore, ...]
     inference_ms: float
+    seen: tuple[Seen, ...] = ()
 
 
 Request = Load | Look | Close

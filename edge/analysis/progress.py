@@ -8,15 +8,25 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from edge.alerts.decision import CONFLICT, QUIET, SeriesResult, SliceId, doubts_of, find
+from edge.alerts.decision import (
+    CONFLICT,
+    QUIET,
+    SeriesFinding,
+    SeriesResult,
+    SliceId,
+    doubts_of,
+    find,
+)
 from edge.alerts.policy import Told
 from edge.analysis.completeness import Evidence, SeriesFacts
-from edge.analysis.messages import Measured, SliceScore
+from edge.analysis.messages import Closed, Looked, Measured, Seen, SliceScore
 from edge.analysis.routing import SeriesAbout
 from edge.imaging.geometry import describe_stack
+from edge.imaging.heatmap import Spot
 from edge.imaging.quality import Flag, SliceMeasures, Stacked, flags
+from edge.store.heatmaps import KeptHeatmap
 from edge.store.records import StoredInstance
 from edge.store.study_key import StudyKey
 from engines import ModelPackage
@@ -52,6 +62,7 @@ class SeriesInProgress:
     scores: dict[SliceId, tuple[float, ...]] = field(default_factory=dict)
     unfamiliar: set[SliceId] = field(default_factory=set)
     measures: dict[SliceId, SliceMeasures] = field(default_factory=dict)
+    spots: dict[tuple[SliceId, int], Spot] = field(default_factory=dict)  # by slice and finding
     unreadable: dict[int, str] = field(default_factory=dict)
     inference_ms: float = 0.0
 
@@ -112,6 +123,22 @@ class SeriesInProgress:
             return None
         return sum(counts) or None
 
+    def heard(self, reply: Looked | Closed) -> tuple[KeptHeatmap, ...]:
+        """Take in what the worker said; return the heatmaps that are to be kept."""
+        self.score(reply.scores, reply.inference_ms)
+        if isinstance(reply, Looked):
+            self.measured(reply.measured)
+            if reply.unreadable is not None:
+                self.unreadable[reply.instance] = reply.unreadable
+        return tuple(self._map(one) for one in reply.seen)
+
+    def _map(self, seen: Seen) -> KeptHeatmap:
+        """Note where a flagged finding is seen, and return its map."""
+        assert self.package is not None  # noqa: S101  # a model saw it
+        self.spots[(seen.instance, seen.frame), seen.finding] = seen.spot
+        code = self.package.findings[seen.finding].code
+        return KeptHeatmap(seen.instance, seen.frame, f"{code.scheme}:{code.value}", seen.values)
+
     def score(self, scores: tuple[SliceScore, ...], inference_ms: float) -> None:
         """Take in what the model said of some slices."""
         for one in scores:
@@ -138,15 +165,14 @@ class SeriesInProgress:
         self.scores.clear()
         self.unfamiliar.clear()
         self.measures.clear()
+        self.spots.clear()
         self.unreadable.clear()
         self.finished = False
         self.inference_ms = 0.0
 
     def result(self) -> SeriesResult:
         """Return the series as an alert tells of it."""
-        findings = (
-            find(self.package, self.scores, self.unfamiliar) if self.package is not None else ()
-        )
+        findings = self._findings()
         return SeriesResult(
             series_uid=self.series_uid,
             modality=self.about.modality,
@@ -160,6 +186,16 @@ class SeriesInProgress:
             is_image=self.images > 0,
             doubts=tuple(self._doubts(bool(findings))),
             quality=self._quality(),
+        )
+
+    def _findings(self) -> tuple[SeriesFinding, ...]:
+        if self.package is None:
+            return ()
+        return tuple(
+            finding
+            if finding.key_slice is None
+            else replace(finding, spot=self.spots.get((finding.key_slice, number)))
+            for number, finding in enumerate(find(self.package, self.scores, self.unfamiliar))
         )
 
     def _quality(self) -> tuple[Flag, ...]:

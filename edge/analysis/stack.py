@@ -74,6 +74,10 @@ class SliceStack:
         """Note that a window was looked at."""
         self._looked_at[window.centre] = window
 
+    def window_of(self, slice_id: int) -> Window:
+        """Return the window of a slice as it now stands."""
+        return self._window(self._ids.index(slice_id))
+
     def _window(self, place: int) -> Window:
         last = len(self._ids) - 1
         around = range(place - self._neighbours, place + self._neighbours + 1)

@@ -10,9 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
-from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,18 +27,12 @@ from edge.analysis.messages import (
     LoadedEngine,
     Look,
     Looked,
-    Measured,
     Reply,
     Request,
-    SliceScore,
 )
-from edge.analysis.stack import SliceStack, Window
-from edge.imaging.header import Limits, UnreadableInstance
-from edge.imaging.pixels import Slice, decode, voi
-from edge.imaging.prepare import prepare_for
-from edge.imaging.quality import expected_anatomy, measure
-from edge.store.spool import read_record
-from edge.store.study_key import SealBroken, StudyKey
+from edge.analysis.slice_series import Prepared, SliceSeries
+from edge.imaging.header import UnreadableInstance
+from edge.store.study_key import SealBroken
 from engines import (
     Engine,
     EngineError,
@@ -51,13 +43,8 @@ from engines import (
     load_engine,
     load_package,
 )
-
-# Prepared slices kept for their neighbours; others are prepared again when they are needed.
-_PREPARED = 48
-_BATCH = 8
-_FRAMES = 1 << 16  # a slice's id is its instance's, times this, plus its frame
-
-Prepared = NDArray[np.float32]
+from engines.explain import ACTIVATION, load_explainer
+from engines.graph.errors import GraphError
 
 
 class _Model:
@@ -67,6 +54,7 @@ class _Model:
         self.package: ModelPackage = load_package(folder)
         self.engine: Engine = load_engine(self.package, threads=threads)
         self.engine.warm_up()
+        self._explainer = _explainer(self.package, threads)
         parity = compare(self.engine, self.package)
         if not parity.agrees:
             raise EngineError(
@@ -74,14 +62,14 @@ class _Model:
                 f"reference; the package allows {parity.tolerance:.4f}."
             )
 
-    def ask(self, stacks: Iterable[Prepared]) -> tuple[NDArray[np.float64], list[bool]]:
+    def ask(self, stacks: Sequence[Prepared]) -> tuple[NDArray[np.float64], list[bool]]:
         """Return what the model says of (channels, h, w) inputs.
 
         Calibrated probabilities (slices, findings), and for each slice whether it looks like what
         the model knows.
         """
         name = self.package.input.tensor
-        outputs = self.engine.infer({name: np.stack(list(stacks))})
+        outputs = self.engine.infer({name: np.stack(stacks)})
         logits = outputs[self.package.output.tensor]
         columns = [
             calibrate(logits[:, finding.output], *finding.calibration)
@@ -95,80 +83,26 @@ class _Model:
         )
         return np.stack(columns, axis=1), near
 
-
-class _Series:
-    """The slices of one series that the worker is at."""
-
-    def __init__(self, model: _Model) -> None:
-        self.model = model
-        self.looks: dict[int, Look] = {}
-        parts = (part for route in model.package.routes for part in route.body_parts)
-        self._anatomy = expected_anatomy(parts)
-        self._stack = SliceStack(model.package.input.neighbours)
-        self._prepared: OrderedDict[int, Prepared] = OrderedDict()
-
-    def look(self, look: Look) -> tuple[Measured, ...]:
-        """Decode and prepare an instance, put its frames in their places, and measure them.
-
-        Raises
-        ------
-        UnreadableInstance
-            If its pixels cannot be read.
-        """
-        self.looks[look.instance] = look
-        images = _read(look)
-        for image in images:
-            place = look.order + image.frame if image.position_mm is None else image.position_mm
-            slice_id = look.instance * _FRAMES + image.frame
-            if self._stack.add(slice_id, round(place, 3)):
-                self._keep(slice_id, self._prepare(image))
-        return tuple(
-            Measured(look.instance, image.frame, measure(image, look.modality, self._anatomy))
-            for image in images
-        )
-
-    def _prepare(self, image: Slice) -> Prepared:
-        spec = self.model.package.input
-        pixels = image.pixels if spec.windows else voi(image)
-        return prepare_for(spec, pixels, spacing=image.spacing)
-
-    def _keep(self, slice_id: int, prepared: Prepared) -> None:
-        self._prepared[slice_id] = prepared
-        if len(self._prepared) > _PREPARED:
-            self._prepared.popitem(last=False)
-
-    def _slice(self, slice_id: int) -> Prepared:
-        if slice_id not in self._prepared:
-            instance = slice_id // _FRAMES
-            for image in _read(self.looks[instance]):
-                self._keep(instance * _FRAMES + image.frame, self._prepare(image))
-        return self._prepared[slice_id]
-
-    def score(self, *, last: bool) -> tuple[tuple[SliceScore, ...], float]:
-        """Ask the model about every window that is ready, or at the end about all that is left."""
-        windows = self._stack.remaining() if last else self._stack.ready()
-        scores: list[SliceScore] = []
-        spent = 0.0
-        for start in range(0, len(windows), _BATCH):
-            batch = windows[start : start + _BATCH]
-            stacks = [self._input(window) for window in batch]
-            began = time.perf_counter()
-            answers, near = self.model.ask(stacks)
-            spent += time.perf_counter() - began
-            for window, answer, familiar in zip(batch, answers, near, strict=True):
-                self._stack.looked_at(window)
-                probabilities = tuple(float(value) for value in answer)
-                scores.append(SliceScore(*divmod(window.centre, _FRAMES), probabilities, familiar))
-        return tuple(scores), spent * 1000
-
-    def _input(self, window: Window) -> Prepared:
-        # Channels: window by window, and within a window every slice from low to high.
-        planes = [self._slice(slice_id) for slice_id in window.slices]
-        return np.stack(planes, axis=1).reshape(-1, *planes[0].shape[1:])
+    def where(self, stack: Prepared) -> NDArray[np.float32] | None:
+        """Return where one input (channels, h, w) shows what, as (outputs, h, w) logits."""
+        if self._explainer is None:
+            return None
+        found: NDArray[np.float32] = self._explainer.infer(
+            {self.package.input.tensor: stack[np.newaxis]}
+        )[ACTIVATION][0]
+        return found
 
 
-def _read(look: Look) -> tuple[Slice, ...]:
-    return decode(read_record(look.record, StudyKey(look.key)), limits=Limits())
+def _explainer(package: ModelPackage, threads: int) -> Engine | None:
+    """Return what shows where the model sees, None for a model that shows no place."""
+    if package.volumes:
+        return None
+    try:
+        explainer = load_explainer(package, threads=threads)
+    except GraphError:
+        return None
+    explainer.warm_up()
+    return explainer
 
 
 class Worker:
@@ -176,7 +110,7 @@ class Worker:
 
     def __init__(self) -> None:
         self._models: dict[str, _Model] = {}
-        self._series: dict[int, _Series] = {}
+        self._series: dict[int, SliceSeries] = {}
 
     def answer(self, request: Request) -> Reply:
         """Do what is asked and say what came of it."""
@@ -198,7 +132,7 @@ class Worker:
         model = self._models.get(look.package)
         if model is None:  # asked before the daemon knew that it cannot be loaded
             return Looked(look.series, look.instance, (), "no engine", 0.0)
-        series = self._series.setdefault(look.series, _Series(model))
+        series = self._series.setdefault(look.series, SliceSeries(model))
         try:
             measured = series.look(look)
         except UnreadableInstance as error:
@@ -206,14 +140,16 @@ class Worker:
         except (SealBroken, OSError):
             return Looked(look.series, look.instance, (), "damaged on the disk", 0.0)
         scores, spent = series.score(last=False)
-        return Looked(look.series, look.instance, scores, None, spent, measured)
+        seen, more = series.see() if scores else ((), 0.0)
+        return Looked(look.series, look.instance, scores, None, spent + more, measured, seen)
 
     def _close(self, close: Close) -> Closed:
         series = self._series.pop(close.series, None)
         if series is None:
             return Closed(close.series, close.revision, (), 0.0)
         scores, spent = series.score(last=True)
-        return Closed(close.series, close.revision, scores, spent)
+        seen, more = series.see()
+        return Closed(close.series, close.revision, scores, spent + more, seen)
 
 
 def main() -> None:

@@ -190,6 +190,18 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX receipts_owed ON receipts (central, sequence)
         WHERE received IS NULL AND waived IS NULL;
     """,
+    """
+    CREATE TABLE heatmaps (
+        id INTEGER PRIMARY KEY,
+        study_id INTEGER NOT NULL REFERENCES studies (id),
+        instance_id INTEGER NOT NULL REFERENCES instances (id),
+        frame INTEGER NOT NULL,
+        about BLOB NOT NULL,                 -- sealed: of which finding, and the map's size
+        map BLOB NOT NULL                    -- sealed
+    ) STRICT;
+    CREATE INDEX heatmaps_of_instance ON heatmaps (instance_id, frame);
+    CREATE INDEX heatmaps_of_study ON heatmaps (study_id);
+    """,
 )
 
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from edge.alerts.compose import Names, StudyFacts, compose, identity_of
 from edge.alerts.decision import SeriesResult, StudyDecision, decide
-from edge.alerts.message import MAX_BODY, Alert, Identity, QualityFlag, new_id
+from edge.alerts.message import MAX_BODY, Alert, Identity, Location, QualityFlag, new_id
 from edge.alerts.policy import Step
+from edge.imaging.heatmap import Spot
 from edge.imaging.quality import Flag
 
 NAMES = Names(new_id(), 7, "scanside-1", "hospital")
@@ -57,6 +58,18 @@ def test_an_alert_says_what_was_found_where_by_what() -> None:
     (model,) = alert.model
     assert (model.name, model.version, model.digest) == ("head-ct", "1.0.0", "ab" * 32)
     assert (model.engine, model.precision) == ("onnxruntime", "fp32")
+
+
+def test_an_alert_says_where_a_finding_is_seen() -> None:
+    spot = Spot("patient's left, front", (31.5, -12.0, 84.0))
+    (found,) = told([series(replace(finding(0.9), spot=spot))]).findings
+    assert found.location == Location("patient's left, front", (31.5, -12.0, 84.0))
+
+
+def test_a_place_that_no_scanner_reaches_is_told_in_words_alone() -> None:
+    spot = Spot("patient's left", (31.5, -12.0, 84_000.0))
+    (found,) = told([series(replace(finding(0.9), spot=spot))]).findings
+    assert found.location == Location("patient's left", None)
 
 
 def test_an_alert_says_what_is_doubtful_about_the_images_and_flags_all_the_same() -> None:
