@@ -4,6 +4,7 @@ An engine fits one model, builder, GPU, precision and set of shapes; the name of
 digest of all of these, so a change of any of them is simply another engine.
 
     KEY.engine      the engine
+    KEY.kernels     what TensorRT for RTX compiled for it when it first ran; goes with the engine
     KEY.json        its size, its digest and what KEY stands for; written last, so it is the proof
     KEY.lock        held while KEY is built, so that two processes do not build the same twice
     KEY.partial*    being written by whoever holds that lock
@@ -283,6 +284,7 @@ class EngineCache:
         # The proof goes first: an engine without it is nothing, a proof without engine a riddle.
         self._path(digest, "json").unlink(missing_ok=True)
         self._path(digest, "engine").unlink(missing_ok=True)
+        self._path(digest, "kernels").unlink(missing_ok=True)
 
     def _path(self, digest: str, kind: str) -> Path:
         return self._folder / f"{digest}.{kind}"

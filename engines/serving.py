@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from engines.activation import Activated, ActivationError
+from engines.build.plan import MODULES
 from engines.cache import CachedFile, EngineKey
 from engines.manifest import PACKAGE_FILE, ModelPackage
 from engines.package import ModelDamaged, PackageError, load_package, read_package
 from engines.parity import Parity, compare
-from engines.runtime import onnx_runtime
+from engines.runtime import onnx_runtime, tensorrt
 from engines.runtime.protocol import Engine, EngineError, TensorSpec
 from engines.store import EngineStore
 
@@ -115,10 +116,19 @@ def load_built(package: ModelPackage, key: EngineKey, store: EngineStore, thread
 
 
 def _load(found: CachedFile, key: EngineKey, threads: int) -> Engine:
-    if key.runtime != onnx_runtime.OnnxRuntimeEngine.name:
+    if key.runtime == onnx_runtime.OnnxRuntimeEngine.name:
+        return onnx_runtime.load(
+            found.path, threads=threads, digest=found.sha256, precision=key.base_precision
+        )
+    module = next((name for name in MODULES if name == key.runtime), None)
+    if module is None:
         raise EngineError(f"There is no runtime for {key.builder} in this installation.")
-    return onnx_runtime.load(
-        found.path, threads=threads, digest=found.sha256, precision=key.base_precision
+    return tensorrt.load(
+        found.path,
+        module=module,
+        digest=found.sha256,
+        precision=key.base_precision,
+        cache=found.path.with_suffix(".kernels"),
     )
 
 

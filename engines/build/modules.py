@@ -6,15 +6,19 @@
 | timing cache | remembers kernels between builds | none: kernels are chosen when it runs |
 | building without that GPU | no | for SM 75 to 121, by name |
 | DLA | on a Jetson Orin and Xavier | no |
+| runtime cache | none needed | keeps the kernels that it compiled at the first runs |
+| CUDA graphs | recorded by the caller | recorded by itself, for changing shapes too |
 
-What is written here for `tensorrt` follows its documented interface and was not run: its builder
-needs a GPU. What is written for `tensorrt_rtx` is run by the tests.
+What is written here for `tensorrt` follows its documented interface and was not run: it needs a
+GPU. Building with `tensorrt_rtx` is run by the tests; of running an engine, which needs a GPU too,
+they hold the names that are used against the module's own.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +90,56 @@ class Flavour:
         if self.name == "tensorrt_rtx" or plan.timing_cache is None:
             return
         write_whole(plan.timing_cache, bytes(config.get_timing_cache().serialize()))
+
+    def create_context(self, engine: Any, cache: Path | None) -> tuple[Any, Any]:
+        """Return an execution context, and the runtime cache that it fills or None.
+
+        Parameters
+        ----------
+        engine : ICudaEngine
+            To be run.
+        cache : pathlib.Path or None
+            Where an earlier process kept compiled kernels. One of another GPU or version is passed
+            over by the module itself.
+        """
+        if self.name != "tensorrt_rtx":
+            return engine.create_execution_context(), None
+        config = engine.create_runtime_config()
+        kernels = None
+        if cache is not None:
+            kernels = config.create_runtime_cache()
+            if cache.is_file():
+                kernels.deserialize(cache.read_bytes())
+            config.set_runtime_cache(kernels)
+        strategies = getattr(self.module, "CudaGraphStrategy", None)  # since 1.2
+        if strategies is not None:
+            config.cuda_graph_strategy = strategies.WHOLE_GRAPH_CAPTURE
+        return engine.create_execution_context(config), kernels
+
+    @property
+    def records_itself(self) -> bool:
+        """Whether the module makes CUDA graphs of its own."""
+        return self.name == "tensorrt_rtx"
+
+    def kept_errors(self, on_warning: Callable[[str], None]) -> Any:
+        """Return a logger for the module: `said` tells its last errors, warnings are passed on."""
+        trt = self.module
+
+        class Kept(trt.ILogger):  # type: ignore[misc,name-defined]  # the base is known when the module is
+            def __init__(self) -> None:
+                trt.ILogger.__init__(self)
+                self._errors: list[str] = []
+
+            def log(self, severity: Any, message: str) -> None:
+                if severity in {trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR}:
+                    self._errors = [*self._errors[-2:], message.strip()]
+                elif severity == trt.ILogger.WARNING:
+                    on_warning(message.strip())
+
+            def said(self) -> str:
+                return " / ".join(self._errors) or "it gave no reason"
+
+        return Kept()
 
     def _configure_rtx(self, config: Any, plan: BuildPlan) -> list[str]:
         if plan.dla_core is not None:

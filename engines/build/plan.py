@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from engines.manifest import ModelPackage
 
 Module = Literal["tensorrt", "tensorrt_rtx"]
+MODULES: tuple[Module, ...] = get_args(Module)
 
 _MIB = 1 << 20
 

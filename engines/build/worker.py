@@ -73,7 +73,7 @@ def _build(plan: BuildPlan, events: Events) -> None:
     model = parse_model(plan.model.read_bytes(), str(plan.model))
     flavour = load(plan.module)
     trt = flavour.module
-    logger = _logger(trt, events)
+    logger = _logger(flavour, events)
     builder = trt.Builder(logger)
     if builder is None:
         raise Failed(f"{flavour.name} {flavour.version} cannot start: {logger.said()}")
@@ -153,27 +153,16 @@ def _explain(plan: BuildPlan, flavour: Flavour, said: str) -> str:
     return f"{start}: {said}"
 
 
-def _logger(trt: Any, events: Events) -> Any:
+def _logger(flavour: Flavour, events: Events) -> Any:
     """Return a logger that keeps errors and passes warnings on, each once."""
+    warned: set[str] = set()
 
-    class Kept(trt.ILogger):  # type: ignore[misc]  # the base is known when the module is
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self._errors: list[str] = []
-            self._warned: set[str] = set()
+    def warn(message: str) -> None:
+        if message not in warned and len(warned) < _MOST_WARNINGS:
+            warned.add(message)
+            events.send("warning", message=message)
 
-        def log(self, severity: Any, message: str) -> None:
-            if severity in {trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR}:
-                self._errors.append(message.strip())
-            elif severity == trt.ILogger.WARNING and message not in self._warned:
-                self._warned.add(message)
-                if len(self._warned) <= _MOST_WARNINGS:
-                    events.send("warning", message=message.strip())
-
-        def said(self) -> str:
-            return " / ".join(self._errors[-3:]) or "it gave no reason"
-
-    return Kept()
+    return flavour.kept_errors(warn)
 
 
 def _monitor(trt: Any, events: Events) -> Any:

@@ -8,7 +8,6 @@ halves the memory of a volume's logits.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engines.runtime.content import read_checked
 from engines.runtime.protocol import Array, EngineError, Precision, TensorSpec
 from engines.runtime.tensors import check_feeds, check_results, zeros
 
@@ -158,18 +158,11 @@ def read(model: Path, *, digest: str | None = None) -> bytes:
     EngineError
         If it is unreadable, or another file than `digest`, a SHA-256, says.
     """
-    try:
-        content = model.read_bytes()
-    except OSError as error:
-        raise EngineError(f"{model}: cannot be read: {error.strerror}.") from error
-    if digest is not None:
-        found = hashlib.sha256(content).hexdigest()
-        if found != digest:
-            raise EngineError(
-                f"{model}: its SHA-256 is {found}, expected {digest}. The model was replaced or "
-                "damaged: install its package again."
-            )
-    return content
+    return read_checked(
+        model,
+        digest,
+        remedy="The model was replaced or damaged: install its package again.",
+    )
 
 
 def load_content(

@@ -9,10 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from cuda_stand_in import Cuda, TensorRt
 from onnx import TensorProto, helper, numpy_helper
 
-from engines import Engine
-from engines.runtime import kserve, onnx_runtime
+from engines import Engine, EngineError
+from engines.build import BuildPlan, Shapes, build
+from engines.build.modules import Flavour, PlanRefused, load
+from engines.build.plan import Module
+from engines.cuda.context import CudaContext, open_context
+from engines.runtime import kserve, onnx_runtime, tensorrt
+from engines.runtime.tensorrt import TensorRtEngine
 
 FLOAT, HALF, INT32 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT32
 Axes = tuple[int | str, ...]
@@ -36,6 +42,20 @@ class Model:
 
     graph: onnx.ModelProto
     sizes: dict[str, tuple[int, int, int]]
+
+    @property
+    def shapes(self) -> tuple[Shapes, ...]:
+        """What it is built for."""
+        found = []
+        for tensor in self.graph.graph.input:
+            axes = tensor.type.tensor_type.shape.dim
+            ends = [
+                tuple(self.sizes[a.dim_param][end] if a.dim_param else a.dim_value for a in axes)
+                for end in range(3)
+            ]
+            if any(axis.dim_param for axis in axes):
+                found.append(Shapes(tensor.name, *ends))
+        return tuple(found)
 
 
 def _model(nodes: list[onnx.NodeProto], takes: Tensors, gives: Tensors) -> onnx.ModelProto:
@@ -132,3 +152,49 @@ def kserve_opener(address: str) -> Open:
     return lambda name: closing(
         kserve.load(kserve.Endpoint(address, name, plain=True, deadline_s=30))
     )
+
+
+def tensorrt_opener(folder: Path, gpu: CudaContext, cuda: Cuda) -> Open:
+    """Return what opens the models of a folder in our TensorRT runtime, over a stand-in."""
+    known = models()
+
+    def opened(name: str) -> AbstractContextManager[Engine]:
+        file = folder / f"{name}.onnx"
+        flavour = Flavour("tensorrt", TensorRt(cuda, known[name].sizes))
+        return closing(
+            TensorRtEngine(
+                file,
+                file.read_bytes(),
+                flavour,
+                gpu,
+                owns_gpu=False,
+                precision="fp32",
+                cache=None,
+                memory=1 << 20,
+            )
+        )
+
+    return opened
+
+
+def missing_for(module: Module) -> str | None:
+    """Return what this machine lacks to run engines of a module, or None."""
+    try:
+        open_context().close()
+        load(module)
+    except (PlanRefused, EngineError) as error:
+        return str(error)
+    return None
+
+
+def built_opener(folder: Path, module: Module, built: Path) -> Open:
+    """Return what builds the models of a folder for this machine's GPU, once, and opens them."""
+    known = models()
+
+    def opened(name: str) -> AbstractContextManager[Engine]:
+        engine = built / f"{name}.{module}"
+        if not engine.is_file():
+            build(BuildPlan(folder / f"{name}.onnx", engine, module, known[name].shapes))
+        return closing(tensorrt.load(engine, module=module))
+
+    return opened

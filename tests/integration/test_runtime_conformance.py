@@ -11,11 +11,22 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from cuda_stand_in import Cuda, Graphs
 from kserve_parts import describe, serving
 from numpy.typing import NDArray
-from runtime_parts import Open, kserve_opener, onnxruntime_opener, write
+from runtime_parts import (
+    Open,
+    built_opener,
+    kserve_opener,
+    missing_for,
+    onnxruntime_opener,
+    tensorrt_opener,
+    write,
+)
 
 from engines import EngineError, TensorSpec
+from engines.build.plan import Module
+from engines.cuda.context import CudaContext
 
 MIB = 1 << 20
 LOADS = 1000
@@ -30,17 +41,36 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return written
 
 
-@pytest.fixture(scope="session", params=["onnxruntime", "kserve"])
+MODULES: tuple[Module, ...] = ("tensorrt", "tensorrt_rtx")
+LACKS = {module: missing_for(module) for module in MODULES}
+HERE = tuple(module for module in MODULES if LACKS[module] is None)
+
+
+@pytest.fixture(scope="session", params=("onnxruntime", "kserve", "tensorrt-stand-in", *HERE))
 def opened(
     request: pytest.FixtureRequest, folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Open]:
     """What opens a model of the suite, in each runtime."""
     if request.param == "onnxruntime":
         yield onnxruntime_opener(folder)
-        return
-    served = {file.stem: describe(file) for file in folder.glob("*.onnx")}
-    with serving(tmp_path_factory.mktemp("kserve") / "server", served) as server:
-        yield kserve_opener(server.address)
+    elif request.param == "kserve":
+        served = {file.stem: describe(file) for file in folder.glob("*.onnx")}
+        with serving(tmp_path_factory.mktemp("kserve") / "server", served) as server:
+            yield kserve_opener(server.address)
+    elif request.param == "tensorrt-stand-in":
+        cuda = Cuda()
+        gpu = CudaContext(cuda, record=Graphs().record, pop_driver=lambda: None)
+        yield tensorrt_opener(folder, gpu, cuda)
+        gpu.close()
+        assert not cuda.retained
+    else:
+        yield built_opener(folder, request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_gpu_runs_the_whole_suite_with(module: Module) -> None:
+    if LACKS[module] is not None:
+        pytest.skip(f"its engines cannot run here: {LACKS[module]}")
 
 
 def ramp(*shape: int) -> NDArray[Any]:
