@@ -10,16 +10,17 @@ from importlib.metadata import version
 
 from edge.alerts.sealing import SealError
 from edge.alerts.topics import InvalidNameError
-from edge.commands import alerts, appliance, audit, configuration, keys, studies, users
+from edge.commands import alerts, appliance, audit, configuration, keys, studies, training, users
 from edge.commands.arguments import CommandError
 from edge.config import ConfigError
 from edge.key_files import KeyFileError
 from edge.store.journal import JournalError
 from edge.store.study_key import SealBroken
+from edge.training.texts import CourseError
 from engines import PackageError
 
 # In the order that `scanside --help` shows.
-_GROUPS = (appliance, configuration, keys, users, studies, alerts, audit)
+_GROUPS = (appliance, configuration, keys, users, studies, alerts, audit, training)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, head or less, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ConfigError, KeyFileError) as error:
+    except (ConfigError, CourseError, KeyFileError) as error:
         print(f"scanside: {error}", file=sys.stderr)
         return 2
     except (

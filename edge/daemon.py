@@ -82,7 +82,9 @@ class Daemon:
         self.metrics = Metrics(CollectorRegistry())
         self.metrics.watch(self._standing)
         self._console = (
-            ConsoleRoom(config, keys, self._store.journal, self._audit, self.metrics)
+            ConsoleRoom(
+                config, keys, self._store.journal, self._audit, self.metrics, self._wake_publisher
+            )
             if config.console.enabled
             else None
         )
@@ -221,6 +223,9 @@ class Daemon:
             audit_entries=count_entries(journal),
             disk_free_bytes=shutil.disk_usage(self._config.storage.folder).free,
         )
+
+    def _wake_publisher(self) -> None:
+        self._publisher.wake()
 
     def _on_broker(self, state: PublisherState) -> None:
         self.metrics.broker_connected.set(state.connected)

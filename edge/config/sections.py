@@ -203,6 +203,21 @@ class Console(Section):
         description="A critical or urgent flag that nobody acknowledged for so long is "
         "escalated: on the board, in the metrics and in the audit.",
     )
+    require_certificate: bool = Field(
+        False,
+        description="Only who has passed the training's test, and not too long ago, may "
+        "acknowledge a flag.",
+    )
+    course: File | None = Field(
+        None,
+        description="Folder of the site's own course (scanside training copy); unset: the one "
+        "that ships with Scanside.",
+    )
+    cases: File | None = Field(
+        None,
+        description="Folder of the site's own practice cases, de-identified; they are shown "
+        "after those that ship.",
+    )
 
 
 class Log(Section):

@@ -62,6 +62,11 @@ class User:
     external: bool
 
     @property
+    def actor(self) -> str:
+        """What the audit calls them."""
+        return f"console:{self.name} ({self.role.value})"
+
+    @property
     def clinical(self) -> bool:
         """Whether they may see who a patient is."""
         return self.role in CLINICAL

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from edge.console import live, login
+from edge.console import course, examination, live, login, statistics, word
 from edge.console.desk import Desk
 from edge.console.pages import FOLDER
 from edge.console.security import Guard
@@ -19,7 +19,14 @@ from edge.console.visits import open_visit
 
 def application(desk: Desk) -> Starlette:
     """Return the console. A new room adds its `routes()` here."""
-    rooms: list[list[Route]] = [login.routes(), live.routes()]
+    rooms: list[list[Route]] = [
+        login.routes(),
+        live.routes(),
+        word.routes(),
+        statistics.routes(),
+        course.routes(),
+        examination.routes(),
+    ]
     app = Starlette(
         routes=[
             *(route for room in rooms for route in room),

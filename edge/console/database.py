@@ -46,6 +46,35 @@ MIGRATIONS: tuple[str, ...] = (
         at REAL NOT NULL
     ) STRICT;
     """,
+    """
+    CREATE TABLE training_steps (
+        user_id INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+        course TEXT NOT NULL,
+        version TEXT NOT NULL,
+        step TEXT NOT NULL,
+        at REAL NOT NULL,
+        PRIMARY KEY (user_id, course, version, step)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE training_cases (
+        user_id INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+        case_id TEXT NOT NULL,
+        answer INTEGER NOT NULL,             -- 0 is the right one
+        at REAL NOT NULL,
+        PRIMARY KEY (user_id, case_id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE training_tests (
+        id INTEGER PRIMARY KEY,
+        user_id INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+        role TEXT NOT NULL,
+        version TEXT NOT NULL,               -- of the course
+        seed BLOB NOT NULL,                  -- the whole test follows from it
+        started REAL NOT NULL,
+        finished REAL,
+        answers TEXT,
+        score INTEGER
+    ) STRICT;
+    CREATE INDEX training_tests_of ON training_tests (user_id, id);
+    """,
 )
 
 

@@ -13,6 +13,8 @@ from edge.console.board import Board
 from edge.console.history import History
 from edge.console.pages import Pages
 from edge.console.sessions import Sessions
+from edge.console.training import Training
+from edge.console.verdicts import Verdicts
 from edge.metrics import Metrics
 
 
@@ -33,6 +35,8 @@ class Desk:
     acknowledgements : Acknowledgements
     audit : Audit
         Takes down who did what.
+    training : Training
+    verdicts : Verdicts
     metrics : Metrics
     pages : Pages
     """
@@ -46,6 +50,8 @@ class Desk:
     history: History
     acknowledgements: Acknowledgements
     audit: Audit
+    training: Training
+    verdicts: Verdicts
     metrics: Metrics
     pages: Pages = field(default_factory=Pages)
 
@@ -56,7 +62,7 @@ class Desk:
 
     def note(self, user: User, what: str, on: str = "", outcome: str = "done") -> None:
         """Take down in the audit what somebody did: `what` a verb, `on` numbers (`audit.Act`)."""
-        self.audit.note(Act(f"console:{user.name} ({user.role.value})", what, on, outcome))
+        self.audit.note(Act(user.actor, what, on, outcome))
 
     def acknowledge(self, user: User, study: int) -> bool:
         """Keep that somebody saw the flags of a study, then show it.

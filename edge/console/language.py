@@ -76,6 +76,12 @@ class Language:
         moment = datetime.fromtimestamp(seconds).astimezone()
         return self._digits(format_date(moment, "medium", locale=_LOCALES[self.code]))
 
+    def month(self, seconds: float, *, short: bool) -> str:
+        """Return the month: short for the axis of a plot, or with its year."""
+        moment = datetime.fromtimestamp(seconds).astimezone()
+        pattern = "LLL" if short else "LLLL y"
+        return self._digits(format_date(moment, pattern, locale=_LOCALES[self.code]))
+
     def moment(self, seconds: float) -> str:
         """Return local date and time."""
         moment = datetime.fromtimestamp(seconds).astimezone()

@@ -63,6 +63,14 @@ def _board(visit: Visit) -> Response:
 
 def _acknowledge(visit: Visit) -> Response:
     study = visit.number("study")
+    if not visit.desk.training.may_acknowledge(visit.user):
+        visit.desk.note(visit.user, "alert.acknowledged", f"study:{study}", "no certificate")
+        return visit.refuse(
+            403,
+            "Pass the training's test first",
+            "At this site only who holds a valid certificate may acknowledge a flag. Call a "
+            "colleague who does, and call the physician now. The test is under Training.",
+        )
     visit.desk.acknowledge(visit.user, study)
     if visit.request.headers.get("x-scanside") == "live":
         return Response(status_code=204)  # the stream brings the new card
@@ -147,7 +155,8 @@ def _alarm(visit: Visit, pressing: tuple[Card, ...]) -> dict[str, object]:
 def _card_html(visit: Visit, card: Card) -> str:
     user = visit.user
     named = visit.desk.settings.names_on_board and user.clinical
-    return _card(visit.desk.pages, card, visit.language.code, named, user.clinical)
+    may = user.clinical and visit.desk.training.may_acknowledge(user)
+    return _card(visit.desk.pages, card, visit.language.code, named, may)
 
 
 @lru_cache(maxsize=512)

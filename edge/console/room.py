@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import time
+from collections.abc import Callable
 from datetime import datetime, timezone
 
 from edge.alerts.publisher import PublisherState
@@ -20,10 +21,15 @@ from edge.console.certificate import Certificate, own_certificate, read_certific
 from edge.console.database import ConsoleDatabase
 from edge.console.desk import Desk
 from edge.console.history import History
+from edge.console.progress import Progress
 from edge.console.server import ConsoleServer
 from edge.console.sessions import Sessions
-from edge.keys import DeviceKeys
+from edge.console.training import Training, read_material
+from edge.console.verdicts import Verdicts
+from edge.keys import DeviceKeys, load_recipients
 from edge.metrics import Metrics
+from edge.store.certificates import CertificateStore
+from edge.store.feedback import FeedbackStore
 from edge.store.journal import Journal
 
 log = logging.getLogger("scanside.console")
@@ -41,20 +47,29 @@ class ConsoleRoom:
     keys : DeviceKeys
         Open the device's own alerts.
     journal : Journal
-        Is read; what people do is written to its audit.
+        Is read; what people do and say is written to it.
     audit : Audit
     metrics : Metrics
+    wake : callable
+        Called when there is a message to send; must not block.
 
     Raises
     ------
-    ConsoleDatabaseError, CertificateError
-        If the accounts or the configured certificate cannot be read.
+    ConsoleDatabaseError, CertificateError, CourseError
+        If the accounts, the configured certificate or the training cannot be read.
     """
 
     def __init__(
-        self, config: Config, keys: DeviceKeys, journal: Journal, audit: Audit, metrics: Metrics
+        self,
+        config: Config,
+        keys: DeviceKeys,
+        journal: Journal,
+        audit: Audit,
+        metrics: Metrics,
+        wake: Callable[[], None],
     ) -> None:
         self._settings = config.console
+        material = read_material(config.console.course, config.console.cases)
         self._audit = audit
         self._metrics = metrics
         self._certificate = certificate_of(config)
@@ -79,6 +94,21 @@ class ConsoleRoom:
             history=self._history,
             acknowledgements=acknowledgements,
             audit=audit,
+            training=Training(
+                *material,
+                Progress(self._database),
+                CertificateStore(journal),
+                keys=lambda: keys,
+                audit=audit,
+                required=config.console.require_certificate,
+            ),
+            verdicts=Verdicts(
+                FeedbackStore(journal, keys.storage),
+                audit,
+                keys=lambda: keys,
+                recipients=lambda: [*load_recipients(config.storage.keys), keys.console],
+                wake=wake,
+            ),
             metrics=metrics,
         )
         self._server = ConsoleServer(

@@ -23,14 +23,18 @@ from edge.console.accounts import EVERYBODY, Role, User
 from edge.console.desk import Desk
 from edge.console.language import LANGUAGES, Language, language, preferred
 from edge.console.sessions import Session
-from edge.console.words import ROLES
+from edge.console.words import ROLES, _
 
 SESSION_COOKIE = "scanside"
 LANGUAGE_COOKIE = "scanside-language"
 THEME_COOKIE = "scanside-theme"
 THEMES = ("auto", "dark", "light")
 # Path, title and who may; a new room adds its line.
-ROOMS: tuple[tuple[str, str, frozenset[Role]], ...] = (("/", "Board", EVERYBODY),)
+ROOMS: tuple[tuple[str, str, frozenset[Role]], ...] = (
+    ("/", _("Board"), EVERYBODY),
+    ("/statistics", _("Statistics"), frozenset({Role.PHYSICIAN, Role.ADMIN})),
+    ("/training", _("Training"), frozenset(Role) - {Role.SERVICE}),
+)
 _A_YEAR_S = 365 * 86400
 
 

@@ -11,6 +11,7 @@ import re
 from edge.alerts.message import FindingResult
 from edge.console.cards import Delivery, Tone
 from edge.console.language import Language
+from edge.store.feedback import Verdict
 
 
 def _(text: str) -> str:
@@ -50,6 +51,11 @@ ROLES = {
     "physician": _("Physician"),
     "admin": _("Administrator"),
     "service": _("Service"),
+}
+VERDICTS = {
+    Verdict.AGREE: _("Agree"),
+    Verdict.DISAGREE: _("Disagree"),
+    Verdict.UNSURE: _("Unsure"),
 }
 # Reasons and doubts come from the analysis as English texts.
 REASONS = (

@@ -202,6 +202,17 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX heatmaps_of_instance ON heatmaps (instance_id, frame);
     CREATE INDEX heatmaps_of_study ON heatmaps (study_id);
     """,
+    """
+    CREATE TABLE certificates (
+        id TEXT PRIMARY KEY,                 -- UUIDv7: sorts by time
+        who TEXT NOT NULL,
+        role TEXT NOT NULL,
+        issued TEXT NOT NULL,
+        expires TEXT NOT NULL,
+        signed TEXT NOT NULL                 -- compact JWS
+    ) STRICT;
+    CREATE INDEX certificates_of ON certificates (who COLLATE NOCASE, role, expires);
+    """,
 )
 
 

@@ -96,10 +96,10 @@ def draw(course: Course, role: str, seed: bytes) -> Paper:
     if rule is None:
         raise NotATest(f"The course {course.id} has no test for the role {role}.")
     bank = sorted(question.id for question in course.questions if role in question.roles)
-    questions = _shuffled(bank, seed, "questions")[: rule.questions]
+    questions = shuffled(bank, seed, "questions")[: rule.questions]
     first = course.wording("")
     places = tuple(
-        tuple(_shuffled(range(1 + len(first.questions[id_].wrong)), seed, id_)) for id_ in questions
+        tuple(shuffled(range(1 + len(first.questions[id_].wrong)), seed, id_)) for id_ in questions
     )
     return Paper(tuple(questions), places, rule.needed)
 
@@ -160,8 +160,8 @@ def _answers(wording: Wording, id_: str) -> Mapping[int, str]:
     return dict(enumerate((words.right, *words.wrong)))
 
 
-def _shuffled(items: Sequence[T], seed: bytes, purpose: str) -> list[T]:
-    """Return the items in an order that the seed fixes on every version of Python."""
+def shuffled(items: Sequence[T], seed: bytes, purpose: str) -> list[T]:
+    """Return the items in an order that seed and purpose fix, on every version of Python."""
 
     def weight(index: int) -> bytes:
         return hashlib.sha256(seed + purpose.encode() + b"\0" + str(index).encode()).digest()
