@@ -67,13 +67,18 @@ def json_files(folder: Path) -> list[Path]:
 def copy_public(source: Path, target: Path) -> None:
     """Copy a checked public file; the same key again is no error and takes the newer names."""
     target.parent.mkdir(mode=0o700, exist_ok=True)
-    work = target.with_suffix(f".{secrets.token_hex(4)}.new")
+    replace_json(target, read_json(source))
+
+
+def replace_json(file: Path, document: dict[str, Any], mode: int = 0o600) -> None:
+    """Write a JSON file whole, or leave what was there."""
+    work = file.with_suffix(f".{secrets.token_hex(4)}.new")
     try:
-        write_new(work, json.dumps(read_json(source), indent=2) + "\n", 0o600)
-        work.replace(target)
+        write_new(work, json.dumps(document, indent=2) + "\n", mode)
+        work.replace(file)
     finally:
         work.unlink(missing_ok=True)
-    sync_folder(target.parent)
+    sync_folder(file.parent)
 
 
 def write_new(file: Path, text: str, mode: int) -> None:

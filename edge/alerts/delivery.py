@@ -34,10 +34,15 @@ class Outbox(Protocol):
 class Incoming(Protocol):
     """What central servers send; `edge.alerts.reception`. From the publisher's thread alone."""
 
-    topic: str
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """What to subscribe to."""
 
-    def take(self, messages: Sequence[bytes]) -> None:
-        """Take what came, durably, before the broker may forget it."""
+    def take(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        """Take what came, as topics and payloads, durably, before the broker may forget it."""
+
+    def announcement(self) -> bytes | None:
+        """Return what tells of this device's new keys; None when it never had others."""
 
     def look_after(self) -> None:
         """Do what is due; called about once a second, connected or not."""

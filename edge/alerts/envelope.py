@@ -134,8 +134,10 @@ def wrap(signed: bytes, recipients: Sequence[PublicKey]) -> bytes:
     return message
 
 
-def unwrap(message: bytes, me: PrivateKey) -> Unwrapped:
+def unwrap(message: bytes, me: PrivateKey | Sequence[PrivateKey]) -> Unwrapped:
     """Decrypt an envelope. Whether what is inside was signed by anybody is not known yet.
+
+    `me` is our key; several while keys rotate, of which the message names one.
 
     Raises
     ------
@@ -146,7 +148,8 @@ def unwrap(message: bytes, me: PrivateKey) -> Unwrapped:
         raise SealError(Refusal.TOO_LARGE, f"{len(message)} bytes; {MAX_MESSAGE} are taken")
     envelope = _read(message)
     audience = [recipient["header"]["kid"] for recipient in envelope["recipients"]]
-    return Unwrapped(_decrypt(envelope, me).rstrip(b" "), audience)
+    mine = [me] if isinstance(me, PrivateKey) else me
+    return Unwrapped(_decrypt(envelope, mine).rstrip(b" "), audience)
 
 
 def parse(text: bytes) -> Any:
@@ -207,10 +210,12 @@ def _is_recipient(entry: object) -> bool:
     )
 
 
-def _decrypt(envelope: dict[str, Any], me: PrivateKey) -> bytes:
-    mine = [entry for entry in envelope["recipients"] if entry["header"]["kid"] == me.kid]
+def _decrypt(envelope: dict[str, Any], keys: Sequence[PrivateKey]) -> bytes:
+    by_kid = {key.kid: key for key in keys}
+    mine = [entry for entry in envelope["recipients"] if entry["header"]["kid"] in by_kid]
     if len(mine) != 1:
-        raise SealError(Refusal.NOT_FOR_ME, "no recipient entry has the thumbprint of this key")
+        raise SealError(Refusal.NOT_FOR_ME, "no recipient entry has the thumbprint of our key")
+    me = by_kid[mine[0]["header"]["kid"]]
     # With the other entries left out, one key is unwrapped, and theirs cannot disturb it.
     data = cast("jwe.GeneralJSONSerialization", {**envelope, "recipients": mine})
     try:

@@ -28,7 +28,7 @@ from edge.alerts.connection import Connection, Session, Will
 from edge.alerts.delivery import Incoming, Outbox, PublisherState, backoff_s
 from edge.alerts.envelope import CONTENT_TYPE
 from edge.alerts.timestamps import rfc3339
-from edge.alerts.topics import alert_topic, escalated_topic, state_topic
+from edge.alerts.topics import alert_topic, escalated_topic, keys_topic, state_topic
 from edge.metrics import Metrics
 from edge.store.outbox import OutboxEntry, OutboxError
 
@@ -124,6 +124,7 @@ class Publisher:
         self._published = 0
         self._reason = "not connected yet"
         self._told: PublisherState | None = None
+        self._announced: bytes | None = None
 
     def start(self) -> None:
         """Start the thread. It connects by itself, and again whenever it must."""
@@ -184,7 +185,8 @@ class Publisher:
         birth = _state("online", since, self._version, backlog=backlog)
         connection.publish(self._state_topic, birth, retain=True, content_type="application/json")
         if self._incoming is not None:
-            connection.subscribe(self._incoming.topic)
+            connection.subscribe(*self._incoming.topics)
+        self._announced = None
         self._reason = ""
         log.info("connected to the broker, %d alerts wait", backlog)
         self._tell(connected=True)
@@ -200,6 +202,7 @@ class Publisher:
                 self._settle(connection)
                 self._receive(connection)
                 self._look_after()
+                self._announce(connection)
             self._say_goodbye(connection)
         finally:
             connection.drop()
@@ -275,15 +278,23 @@ class Publisher:
             answer = connection.subscribed.popleft()
             if answer.failure is not None:
                 # Alerts still go out; without receipts they are sent again, and escalate.
-                self._reason = f"the broker refused us the receipts: {answer.failure}"
+                self._reason = f"the broker refused a subscription: {answer.failure}"
                 log.warning("%s", self._reason)
         if self._incoming is None or not connection.received:
             return
         messages = list(connection.received)
         connection.received.clear()
-        self._incoming.take([message.payload for message in messages])
+        self._incoming.take([(message.topic, message.payload) for message in messages])
         for message in messages:
             connection.acknowledge(message)
+
+    def _announce(self, connection: Connection) -> None:
+        """Tell, retained, of new keys of this device: once a connection, and when they change."""
+        message = None if self._incoming is None else self._incoming.announcement()
+        if message is not None and message != self._announced:
+            topic = keys_topic(self._site, self._device)
+            connection.publish(topic, message, retain=True, content_type="application/json")
+        self._announced = message
 
     def _look_after(self) -> None:
         if self._incoming is None:

@@ -14,7 +14,7 @@ anew and counts from 1 again.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
@@ -121,7 +121,12 @@ def make_receipt(receipt: Receipt, *, signer: SigningKey, device_key: PublicKey)
 
 
 def open_receipt(
-    message: bytes, *, me: PrivateKey, site: str, device: str, trusted: TrustedCentrals
+    message: bytes,
+    *,
+    me: PrivateKey | Sequence[PrivateKey],
+    site: str,
+    device: str,
+    trusted: TrustedCentrals,
 ) -> OpenedReceipt:
     """Decrypt and verify a receipt.
 
@@ -129,8 +134,8 @@ def open_receipt(
     ----------
     message : bytes
         As it came; nothing about it is believed.
-    me : PrivateKey
-        The device's X25519 key.
+    me : PrivateKey or sequence of PrivateKey
+        The device's X25519 key, and its former ones.
     site, device : str
         Who we are.
     trusted : TrustedCentrals

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from edge.alerts.envelope import Refusal, SealError
 from edge.alerts.receipt import StoredAlert, open_receipt
 from edge.alerts.refusals import Refusals
-from edge.alerts.topics import receipt_topic
+from edge.alerts.rotation import keys_message
+from edge.alerts.successors import CentralSuccessors
+from edge.alerts.topics import central_keys_filter, receipt_topic
 from edge.audit import DAEMON, Act, Audit
 from edge.keys import KeyRing
 from edge.metrics import Metrics
@@ -82,14 +84,24 @@ class Reception:
         self._metrics = metrics
         self._on_keys = on_keys
         self._refusals = Refusals("receipt", audit, metrics)
+        self._successors = CentralSuccessors(ring, audit, metrics)
         self._next_round = 0.0
         self._readers: tuple[str, ...] | None = None
         own = ring.current.own
-        self.topic = receipt_topic(own.site, own.device)
+        self._receipts = receipt_topic(own.site, own.device)
 
-    def take(self, messages: Sequence[bytes]) -> None:
-        """Settle what some receipts say is stored, with one commit; bad ones are counted."""
-        told = [one for message in messages for one in self._open(message)]
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """What to subscribe to: our receipts, and the new keys of servers."""
+        return (self._receipts, central_keys_filter())
+
+    def take(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        """Learn new keys of servers, and settle what receipts say is stored, with one commit."""
+        for topic, message in messages:
+            if topic != self._receipts:
+                self._successors.learn(message)
+        receipts = [message for topic, message in messages if topic == self._receipts]
+        told = [one for message in receipts for one in self._open(message)]
         if not told:
             return
         now = time.time()
@@ -109,7 +121,7 @@ class Reception:
         try:
             opened = open_receipt(
                 message,
-                me=keys.own.sealing,
+                me=keys.own.opening,
                 site=keys.own.site,
                 device=keys.own.device,
                 trusted=keys.centrals,
@@ -120,6 +132,10 @@ class Reception:
             return []
         central = opened.receipt.central
         return [_received(central, opened.kid, alert) for alert in opened.receipt.alerts]
+
+    def announcement(self) -> bytes | None:
+        """Return what tells of this device's new keys; None when it never had others."""
+        return keys_message(self._ring.current.own.former)
 
     def look_after(self) -> None:
         """Do what is due, once a second at most: new keys, escalation, drills that lapse."""

@@ -137,7 +137,7 @@ def seal(
 def open_sealed(
     message: bytes,
     *,
-    me: PrivateKey,
+    me: PrivateKey | Sequence[PrivateKey],
     trusted: TrustedDevices,
     now: datetime,
     max_age: timedelta | None,
@@ -148,8 +148,8 @@ def open_sealed(
     ----------
     message : bytes
         As it came; nothing about it is believed.
-    me : PrivateKey
-        The receiver's X25519 key.
+    me : PrivateKey or sequence of PrivateKey
+        The receiver's X25519 key, and its former ones.
     trusted : TrustedDevices
         Whose signatures count.
     now : datetime

@@ -18,7 +18,7 @@ from joserfc.errors import BadSignatureError, JoseError
 from joserfc.registry import HeaderParameter
 
 from edge.alerts.envelope import BUCKETS, Refusal, SealError
-from edge.keys import PublicKey, SigningKey
+from edge.keys.identity import PublicKey, SigningKey
 
 ALGORITHM = "Ed25519"
 _MAX_HEADER = 4096  # bytes; 16 thumbprints in base64 have 1000

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ROOT = "scanside/v1"
+CENTRAL_ROOT = "scanside-central/v1"
 URGENCIES = ("critical", "urgent", "routine", "drill")  # most urgent first
 MAX_NAME = 64
 
@@ -86,6 +87,26 @@ def receipt_topic(site: str, device: str) -> str:
 def escalated_topic(site: str, device: str, urgency: str) -> str:
     """Return the second topic of an alert: it was not settled in time; checked as `alert_topic`."""
     return f"{_device_topic(site, device)}/escalated/{_urgency(urgency)}"
+
+
+def keys_topic(site: str, device: str) -> str:
+    """Return the topic of the retained message by which a device names its new keys."""
+    return f"{_device_topic(site, device)}/keys"
+
+
+def central_keys_topic(name: str) -> str:
+    """Return the topic of the retained message by which a server names its new keys."""
+    return f"{CENTRAL_ROOT}/{check_name(name, 'name')}/keys"
+
+
+def keys_filter(site: str | None = None) -> str:
+    """Return the subscription to the new keys of every device of one site, or of all."""
+    return f"{ROOT}/{_level(site)}/+/keys"
+
+
+def central_keys_filter() -> str:
+    """Return the subscription to the new keys of every server."""
+    return f"{CENTRAL_ROOT}/+/keys"
 
 
 def alert_filter(site: str | None = None) -> str:

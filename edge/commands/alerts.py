@@ -47,7 +47,7 @@ def _show(options: argparse.Namespace) -> int:
         raise CommandError(f"There is no alert {options.sequence}. See: scanside alerts list")
     opened = open_sealed(
         sealed,
-        me=keys.sealing,
+        me=keys.opening,
         trusted=keys.trust_in_itself,
         now=datetime.now(timezone.utc),
         max_age=None,

@@ -71,7 +71,7 @@ def _anchors(journal: Journal, keys: DeviceKeys) -> Iterator[Anchor]:
         try:
             opened = open_sealed(
                 sealed,
-                me=keys.sealing,
+                me=keys.opening,
                 trusted=keys.trust_in_itself,
                 now=datetime.now(timezone.utc),
                 max_age=None,

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from datetime import timedelta
 from pathlib import Path
 
-from edge.commands.arguments import Commands, command, config_option, group
+from edge.alerts.rotation import rotate
+from edge.commands.acting import note
+from edge.commands.arguments import CommandError, Commands, command, config_option, group
 from edge.config import load_config
-from edge.keys import DeviceKeys, add_recipient, init_device, load_recipients
+from edge.keys import (
+    DeviceKeys,
+    add_recipient,
+    init_device,
+    load_centrals,
+    remove_recipient,
+)
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -18,6 +27,10 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     recipient = command(keys, "add-recipient", _add, "let a central server read the alerts")
     recipient.add_argument("public_file", type=Path, help="the server's central.public.json")
     config_option(recipient)
+    gone = command(keys, "remove-recipient", _remove, "let a server read no more alerts")
+    gone.add_argument("name", help="as `keys show` names it")
+    config_option(gone)
+    config_option(command(keys, "rotate", _rotate, "replace this device's keys by new ones"))
 
 
 def _init(options: argparse.Namespace) -> int:
@@ -34,10 +47,13 @@ def _show(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     keys = DeviceKeys.load(config.storage.keys)
     print(f"Device {keys.device} at site {keys.site}, signing key {keys.signing.kid}")
-    recipients = load_recipients(config.storage.keys)
-    for recipient in recipients:
-        print(f"Recipient {recipient.owner}, key {recipient.kid}")
-    if not recipients:
+    for former in keys.former:
+        print(f"Former signing key {former.signing.kid}, replaced {former.retired}")
+    centrals = load_centrals(config.storage.keys).by_kid.values()
+    for central in sorted(centrals, key=lambda one: (one.name, one.until is not None)):
+        until = "" if central.until is None else f", replaced, believed until {central.until}"
+        print(f"Recipient {central.name}, key {central.sealing.kid}{until}")
+    if not centrals:
         print("No recipients: nobody but this device can read its alerts.")
     return 0
 
@@ -45,5 +61,30 @@ def _show(options: argparse.Namespace) -> int:
 def _add(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     recipient = add_recipient(config.storage.keys, options.public_file)
-    print(f"{recipient.owner} can read alerts once the daemon is restarted.")
+    note(config, "keys.recipient_added", f"key:{recipient.kid}")
+    print(f"{recipient.owner} can read alerts from now on; a running daemon sees it in a second.")
+    return 0
+
+
+def _remove(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    removed = remove_recipient(config.storage.keys, options.name)
+    if not removed:
+        raise CommandError(f"There is no recipient {options.name!r}. See: scanside keys show")
+    for key in removed:
+        note(config, "keys.recipient_removed", f"key:{key.kid}")
+    print(f"{options.name} can read no alert from now on; a running daemon sees it in a second.")
+    print("What was sealed for it before, it can still read.")
+    return 0
+
+
+def _rotate(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    overlap = timedelta(days=config.alerts.key_overlap_days)
+    rotate(config.storage.keys, "device", overlap)
+    keys = DeviceKeys.load(config.storage.keys)
+    note(config, "keys.rotated", f"key:{keys.signing.kid}")
+    print(f"The signing key is now {keys.signing.kid}.")
+    print("A running daemon uses it within a second and tells the servers, signed with the old")
+    print(f"key, which they believe for {config.alerts.key_overlap_days:g} days more.")
     return 0

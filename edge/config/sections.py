@@ -157,6 +157,13 @@ class Alerts(Section):
         description="An alert without its receipts for so long also goes out on the topic "
         "'escalated', and the console and the metrics say so.",
     )
+    key_overlap_days: float = Field(
+        30,
+        gt=0,
+        le=366,
+        description="After `scanside keys rotate` the servers believe the old key for so long: "
+        "longer than an alert may be held by a broker.",
+    )
 
 
 class Console(Section):

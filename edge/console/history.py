@@ -100,7 +100,7 @@ class History:
         try:
             opened = open_sealed(
                 sealed,
-                me=self._keys.sealing,
+                me=self._keys.opening,
                 trusted=self._keys.trust_in_itself,
                 now=datetime.now(timezone.utc),
                 max_age=None,

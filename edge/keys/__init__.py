@@ -36,6 +36,7 @@ from edge.keys.peers import (
     load_centrals,
     load_recipients,
     load_trusted,
+    remove_recipient,
     trust_device,
 )
 from edge.keys.pseudonyms import pseudonym
@@ -63,5 +64,6 @@ __all__ = [
     "load_recipients",
     "load_trusted",
     "pseudonym",
+    "remove_recipient",
     "trust_device",
 ]

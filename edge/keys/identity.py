@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 
 from joserfc.jwk import OKPKey
 
@@ -37,12 +38,16 @@ class PublicKey:
 
 @dataclass(frozen=True)
 class TrustedDevice:
-    """A device that a receiver believes by its signing key, and answers under its sealing key."""
+    """A device that a receiver believes by its signing key, and answers under its sealing key.
+
+    `until`: it has new keys, and these are believed until then; None: they are its latest.
+    """
 
     device: str
     site: str
     key: PublicKey
     sealing: PublicKey
+    until: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -55,17 +60,22 @@ class TrustedDevices:
     by_kid: Mapping[str, TrustedDevice]
 
     def find(self, kid: str) -> TrustedDevice | None:
-        """Return the device that signs with `kid`, or None."""
-        return self.by_kid.get(kid)
+        """Return the device that signs with `kid`, or None; a key whose time is over is none."""
+        found = self.by_kid.get(kid)
+        return None if found is None or _over(found.until) else found
 
 
 @dataclass(frozen=True)
 class TrustedCentral:
-    """A central server that may read this device's alerts, and whose receipts it believes."""
+    """A central server that may read this device's alerts, and whose receipts it believes.
+
+    `until`: it has new keys, and the receipts of these are believed until then.
+    """
 
     name: str
     signing: PublicKey
     sealing: PublicKey
+    until: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -75,11 +85,17 @@ class TrustedCentrals:
     by_kid: Mapping[str, TrustedCentral]
 
     def find(self, kid: str) -> TrustedCentral | None:
-        """Return the server that signs with `kid`, or None."""
-        return self.by_kid.get(kid)
+        """Return the server that signs with `kid`, or None; a key whose time is over is none."""
+        found = self.by_kid.get(kid)
+        return None if found is None or _over(found.until) else found
 
     @property
     def readers(self) -> tuple[PublicKey, ...]:
-        """Whom alerts are sealed for, in the order of their names."""
-        keys = {central.sealing.kid: central.sealing for central in self.by_kid.values()}
+        """Whom alerts are sealed for, in the order of their names: each with its latest key."""
+        latest = [central for central in self.by_kid.values() if central.until is None]
+        keys = {central.sealing.kid: central.sealing for central in latest}
         return tuple(sorted(keys.values(), key=lambda key: (key.owner, key.kid)))
+
+
+def _over(until: datetime | None) -> bool:
+    return until is not None and datetime.now(timezone.utc) > until

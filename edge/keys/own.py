@@ -7,9 +7,10 @@ import json
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from joserfc.jwk import OKPKey
 
@@ -17,10 +18,13 @@ from edge.alerts.topics import check_name
 from edge.key_files import (
     KeyFileError,
     check_private_folder,
+    read_json,
     read_private,
+    replace_json,
     sync_folder,
     write_new,
 )
+from edge.keys.former import FormerKeys, keep_former, load_former
 from edge.keys.identity import PrivateKey, PublicKey, SigningKey, TrustedDevice, TrustedDevices
 from edge.keys.peers import DEVICES, RECIPIENTS
 from edge.keys.public import (
@@ -28,6 +32,7 @@ from edge.keys.public import (
     VERSION,
     PublicFile,
     import_okp,
+    parse_public,
     public_half,
     read_public,
     to_jwk,
@@ -47,6 +52,7 @@ class DeviceKeys:
     sealing: PrivateKey
     storage: bytes = field(repr=False)
     pseudonym: bytes = field(repr=False)
+    former: tuple[FormerKeys, ...] = ()
 
     @classmethod
     def load(cls, folder: Path) -> DeviceKeys:
@@ -67,7 +73,13 @@ class DeviceKeys:
             sealing=PrivateKey(*_load_okp(folder, "sealing", public)),
             storage=_load_secret(folder, "storage"),
             pseudonym=_load_secret(folder, "pseudonym"),
+            former=load_former(folder, "device", public.signing.kid),
         )
+
+    @property
+    def opening(self) -> tuple[PrivateKey, ...]:
+        """The keys that open what was sealed for this device: its own, and the former ones."""
+        return (self.sealing, *(one.sealing for one in self.former))
 
     @property
     def console(self) -> PublicKey:
@@ -76,9 +88,12 @@ class DeviceKeys:
 
     @property
     def trust_in_itself(self) -> TrustedDevices:
-        """What the device's own console believes: this device and no other."""
-        key = PublicKey(self.signing.kid, self.device, public_half(self.signing.jwk))
-        return TrustedDevices({key.kid: TrustedDevice(self.device, self.site, key, self.console)})
+        """What the device's own console believes: this device and no other, with all its keys."""
+        own = PublicKey(self.signing.kid, self.device, public_half(self.signing.jwk))
+        keys = [own, *(one.signing for one in self.former)]
+        return TrustedDevices(
+            {key.kid: TrustedDevice(self.device, self.site, key, self.console) for key in keys}
+        )
 
 
 @dataclass(frozen=True)
@@ -88,6 +103,12 @@ class CentralKeys:
     name: str
     signing: SigningKey
     sealing: PrivateKey
+    former: tuple[FormerKeys, ...] = ()
+
+    @property
+    def opening(self) -> tuple[PrivateKey, ...]:
+        """The keys that open what was sealed for this server: its own, and the former ones."""
+        return (self.sealing, *(one.sealing for one in self.former))
 
     @classmethod
     def load(cls, folder: Path) -> CentralKeys:
@@ -98,6 +119,7 @@ class CentralKeys:
             name=public.name,
             signing=SigningKey(*_load_okp(folder, "signing", public)),
             sealing=PrivateKey(*_load_okp(folder, "sealing", public)),
+            former=load_former(folder, "central", public.signing.kid),
         )
 
 
@@ -160,16 +182,28 @@ def _make_folder(
 
 
 def _load_okp(folder: Path, name: str, public: PublicFile) -> tuple[str, OKPKey]:
+    """Read the private key that belongs to the public file.
+
+    The public file is replaced last when keys rotate, and in one step: after a power cut the
+    key that fits it may still stand under the name of the next one.
+    """
+    wanted = (public.signing if name == "signing" else public.sealing).kid
     file = folder / f"{name}.jwk"
-    key = import_okp(read_private(file), file, CURVES[name])
+    key = _read_okp(file, CURVES[name])
+    if key.thumbprint() != wanted and (folder / f"{name}.next.jwk").exists():
+        key = _read_okp(folder / f"{name}.next.jwk", CURVES[name])
+    if key.thumbprint() != wanted:
+        msg = f"{file} does not belong to the public file beside it. Restore both from one backup."
+        raise KeyFileError(msg)
+    return wanted, key
+
+
+def _read_okp(file: Path, curve: str) -> OKPKey:
+    key = import_okp(read_private(file), file, curve)
     if not key.is_private:
         msg = f"{file} holds no private key"
         raise KeyFileError(msg)
-    kid = key.thumbprint()
-    if kid != (public.signing if name == "signing" else public.sealing).kid:
-        msg = f"{file} does not belong to the public file beside it. Restore both from one backup."
-        raise KeyFileError(msg)
-    return kid, key
+    return key
 
 
 def _load_secret(folder: Path, name: str) -> bytes:
@@ -184,3 +218,60 @@ def _load_secret(folder: Path, name: str) -> bytes:
         msg = f"{file} holds {len(secret)} secret bytes; 32 are needed"
         raise KeyFileError(msg)
     return secret
+
+
+def replace_own(
+    folder: Path,
+    kind: str,
+    name_next: Callable[[dict[str, Any]], str],
+    retired: str,
+) -> None:
+    """Replace the signing and the sealing key of a folder by new ones.
+
+    Whatever instant the power goes, the folder holds either the old keys or the new ones: the
+    new private keys are written beside the old, the former are kept, and the public file, which
+    says which of them count, is replaced in one step.
+
+    Parameters
+    ----------
+    folder : Path
+        A device's or a central server's.
+    kind : str
+        ``device`` or ``central``.
+    name_next : callable
+        Signs, with the old key, a statement that the new public file follows it.
+    retired : str
+        Now, RFC 3339.
+    """
+    file = folder / f"{kind}.public.json"
+    old = read_json(file)
+    parse_public(old, file, kind)
+    _finish(folder, kind)
+    keys = {name: OKPKey.generate_key(curve) for name, curve in CURVES.items()}
+    public = [to_jwk(key, name, private=False) for name, key in keys.items()]
+    new = {**old, "keys": public}
+    for name, key in keys.items():
+        place = folder / f"{name}.next.jwk"
+        place.unlink(missing_ok=True)
+        write_new(place, json.dumps(to_jwk(key, name, private=True)), 0o600)
+    keep_former(
+        folder,
+        {
+            "public": old,
+            "sealing": read_private(folder / "sealing.jwk"),
+            "statement": name_next(new),
+            "retired": retired,
+        },
+    )
+    replace_json(file, new, 0o644)  # from here on the new keys count
+    _finish(folder, kind)
+
+
+def _finish(folder: Path, kind: str) -> None:
+    """Give the private keys that count their names, as after a rotation or a power cut in one."""
+    public = read_public(folder / f"{kind}.public.json", kind)
+    for name, wanted in (("signing", public.signing.kid), ("sealing", public.sealing.kid)):
+        place = folder / f"{name}.next.jwk"
+        if place.exists() and _read_okp(place, CURVES[name]).thumbprint() == wanted:
+            place.replace(folder / f"{name}.jwk")
+    sync_folder(folder)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
+from edge.alerts.timestamps import parse_rfc3339
 from edge.alerts.topics import InvalidNameError, check_name
 from edge.key_files import KeyFileError, read_json
 from edge.keys.identity import PublicKey
@@ -25,6 +27,7 @@ class PublicFile:
     site: str
     signing: PublicKey
     sealing: PublicKey
+    until: datetime | None = None
 
 
 def to_jwk(key: OKPKey, name: str, *, private: bool) -> dict[str, Any]:
@@ -36,7 +39,7 @@ def public_half(key: OKPKey) -> OKPKey:
     return OKPKey(key.public_key, key.public_key)
 
 
-def import_okp(document: Any, file: Path, curve: str) -> OKPKey:
+def import_okp(document: Any, file: Path | str, curve: str) -> OKPKey:
     try:
         key: OKPKey = OKPKey.import_key(document)
     except (JoseError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -49,7 +52,18 @@ def import_okp(document: Any, file: Path, curve: str) -> OKPKey:
 
 
 def read_public(file: Path, kind: str) -> PublicFile:
-    document = read_json(file)
+    """Read a public file of a ``device`` or a ``central``; raises `KeyFileError`."""
+    return parse_public(read_json(file), file, kind)
+
+
+def parse_public(document: Any, file: Path | str, kind: str) -> PublicFile:
+    """Check the content of a public file; `file` is what errors name.
+
+    `until` is there when its owner has new keys; these are believed until then (RFC 3339).
+    """
+    if not isinstance(document, dict):
+        msg = f"{file} is not a JSON object"
+        raise KeyFileError(msg)
     if document.get("scanside") != VERSION or document.get("kind") != kind:
         msg = f"{file} is not the public file of a {kind}: it should be {kind}.public.json"
         raise KeyFileError(msg)
@@ -71,4 +85,15 @@ def read_public(file: Path, kind: str) -> PublicFile:
         msg = f"{file} holds a private key: it must not be handed around. Make new keys."
         raise KeyFileError(msg)
     signing, sealing = (PublicKey(key.thumbprint(), str(name), key) for key in pair)
-    return PublicFile(str(name), str(site), signing, sealing)
+    return PublicFile(str(name), str(site), signing, sealing, _until(document, file))
+
+
+def _until(document: dict[str, Any], file: Path | str) -> datetime | None:
+    until = document.get("until")
+    if until is None:
+        return None
+    try:
+        return parse_rfc3339(until)
+    except (ValueError, TypeError) as error:
+        msg = f"{file}: until = is not a moment such as 2026-03-01T09:30:00.250Z"
+        raise KeyFileError(msg) from error

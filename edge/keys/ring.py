@@ -56,7 +56,7 @@ class KeyRing:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._lock = threading.Lock()  # guards _look and _complaint: one refresh at a time
         self._look = _look_at(folder)
         self._complaint = ""
@@ -68,11 +68,11 @@ class KeyRing:
         A folder that cannot be used is said once in the log, and looked at again.
         """
         with self._lock:
-            look = _look_at(self._folder)
+            look = _look_at(self.folder)
             if look == self._look:
                 return False
             try:
-                self.current = _successor(self.current, _load(self._folder))
+                self.current = _successor(self.current, _load(self.folder))
             except KeyFileError as error:
                 if str(error) != self._complaint:
                     log.error("The key folder changed and cannot be used; the keys stay: %s", error)

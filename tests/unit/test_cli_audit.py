@@ -12,6 +12,7 @@ from arrivals import NAME
 from terminal import Terminal, fresh, with_two_studies
 
 from edge.config import load_config
+from edge.keys import CENTRAL_PUBLIC, init_central
 
 
 @pytest.fixture
@@ -68,3 +69,18 @@ def test_before_anything_was_done_the_audit_says_so(
     scanside = fresh(tmp_path, capsys)
     scanside("keys init")
     assert "there is no journal yet" in scanside.refused("audit show")
+
+
+def test_what_a_command_does_stands_in_the_audit(used: Terminal, tmp_path: Path) -> None:
+    init_central(tmp_path / "central", "ward")
+    used("keys add-recipient", str(tmp_path / "central" / CENTRAL_PUBLIC))
+    used("keys rotate")
+    used("keys remove-recipient", "ward")
+    used("audit show", "--json")
+    lines = [json.loads(line) for line in used.out.splitlines()]
+    what = ["keys.recipient_removed", "keys.rotated", "keys.recipient_added"]
+    assert [line["what"] for line in lines[:3]] == what
+    assert all(line["who"].startswith("cli:") for line in lines[:3])
+    # The alert was sealed and the first entries were signed under the former keys.
+    assert used("audit verify") == 0
+    assert "agree with it: 1." in used.out

@@ -28,6 +28,8 @@ COMMANDS = [
     "keys init",
     "keys show",
     "keys add-recipient",
+    "keys remove-recipient",
+    "keys rotate",
     "studies list",
     "studies show",
     "alerts list",
@@ -129,7 +131,12 @@ def test_without_a_configuration_every_command_says_how_to_get_one(
     scanside: Terminal, command: str
 ) -> None:
     scanside.config.unlink()
-    needs = {"studies show": "1", "alerts show": "1", "keys add-recipient": "x.json"}
+    needs = {
+        "studies show": "1",
+        "alerts show": "1",
+        "keys add-recipient": "x.json",
+        "keys remove-recipient": "ward",
+    }
     arguments = [needs[command]] if command in needs else []
     said = scanside.refused(command, *arguments)
     assert said == (

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.alerts.envelope import MAX_MESSAGE
-from edge.alerts.topics import ROOT, check_name
+from edge.alerts.topics import (
+    ROOT,
+    central_keys_filter,
+    central_keys_topic,
+    check_name,
+    keys_filter,
+)
 
 _CONFIGURATION = """\
 # Made by scanside-central init; yours to change. mosquitto 2 or newer.
@@ -112,6 +118,8 @@ def access_rules(site: str, servers: Iterable[str], devices: Iterable[str]) -> s
         f"topic read {ROOT}/{level}/+/escalated/+\n"
         f"topic read {ROOT}/{level}/+/state\n"
         f"topic write {ROOT}/{level}/+/receipt\n"
+        f"topic read {keys_filter(site)}\n"
+        f"topic write {central_keys_topic(server)}\n"
         for server in servers
     )
     devices_rules = (_device_rules(level, device) for device in devices)
@@ -126,4 +134,6 @@ def _device_rules(level: str, device: str) -> str:
         f"topic write {own}/escalated/+\n"
         f"topic write {own}/state\n"
         f"topic read {own}/receipt\n"
+        f"topic write {own}/keys\n"
+        f"topic read {central_keys_filter()}\n"
     )

@@ -284,7 +284,7 @@ class Subscriber:
     def _open_once(self, sealed: bytes) -> Opened:
         return open_sealed(
             sealed,
-            me=self._keys.sealing,
+            me=self._keys.opening,
             trusted=self._trusted,
             now=datetime.now(timezone.utc),
             max_age=self._max_age,
