@@ -215,15 +215,18 @@ class Relay:
 
     async def _end(self) -> None:
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Also those that were accepted a moment ago and have nobody to pass to yet.
+        while left := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
         for writer in self._writers:
             writer.transport.abort()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         there, back = await asyncio.open_connection("127.0.0.1", self._to)
-        self._writers |= {writer, back}
+        self._writers.add(back)
         for source, target in ((reader, back), (there, writer)):
             task = asyncio.ensure_future(self._pass(source, target))
             self._tasks.add(task)
