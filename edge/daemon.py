@@ -18,9 +18,11 @@ from importlib.metadata import version
 from prometheus_client import CollectorRegistry
 
 from edge.alerts.broker import broker_settings
+from edge.alerts.letters import Post
 from edge.alerts.message import Alert
 from edge.alerts.publisher import Publisher, PublisherState
 from edge.alerts.reception import ReceiptRules, Reception
+from edge.alerts.topics import feedback_topic
 from edge.analysis.coordinator import Coordinator
 from edge.analysis.herald import Herald
 from edge.analysis.news import Arrived
@@ -32,6 +34,7 @@ from edge.keys import KeyRing, pseudonym
 from edge.metrics import Metrics, Standing
 from edge.packages import find_packages
 from edge.service import ALIVE, READY, STOPPING, notify, watchdog_interval_s
+from edge.store.feedback import FeedbackStore
 from edge.store.lookup import count_studies
 from edge.store.outbox import Outbox
 from edge.store.settling import Settlements
@@ -83,7 +86,7 @@ class Daemon:
         self.metrics.watch(self._standing)
         self._console = (
             ConsoleRoom(
-                config, keys, self._store.journal, self._audit, self.metrics, self._wake_publisher
+                config, ring, self._store.journal, self._audit, self.metrics, self._wake_publisher
             )
             if config.console.enabled
             else None
@@ -102,6 +105,10 @@ class Daemon:
                 ring, rules, self._settlements, audit=self._audit, metrics=self.metrics
             ),
             metrics=self.metrics,
+            post=Post(
+                FeedbackStore(self._store.journal, keys.storage),
+                feedback_topic(keys.site, keys.device),
+            ),
         )
         herald = Herald(
             ring,

@@ -27,6 +27,7 @@ from edge.alerts.broker import BrokerError, BrokerSettings, TlsSettings
 from edge.alerts.connection import Connection, Session, Will
 from edge.alerts.delivery import Incoming, Outbox, PublisherState, backoff_s
 from edge.alerts.envelope import CONTENT_TYPE
+from edge.alerts.letters import Post
 from edge.alerts.timestamps import rfc3339
 from edge.alerts.topics import alert_topic, escalated_topic, keys_topic, state_topic
 from edge.metrics import Metrics
@@ -89,6 +90,8 @@ class Publisher:
         Takes the receipts; None: none are expected.
     metrics : Metrics or None
         None: nobody looks at them.
+    post : Post or None
+        Sends what is no alert; None: there is nothing of the kind.
     """
 
     def __init__(
@@ -102,8 +105,10 @@ class Publisher:
         version: str = "",
         incoming: Incoming | None = None,
         metrics: Metrics | None = None,
+        post: Post | None = None,
     ) -> None:
         self._settings = settings
+        self._post = post
         self._outbox = outbox
         self._device = device
         self._site = site
@@ -197,6 +202,7 @@ class Publisher:
         try:
             while not self._stopping.is_set():
                 self._send(connection)
+                self._send_letters(connection)
                 self._tell(connected=True)
                 connection.turn(self._next_retry_s(), self._bell)
                 self._settle(connection)
@@ -207,11 +213,14 @@ class Publisher:
         finally:
             connection.drop()
             self._in_flight.clear()  # not acknowledged: pending again
+            if self._post is not None:
+                self._post.lost()
 
     def _send(self, connection: Connection) -> None:
         now = time.monotonic()
         waiting = {seq for seq, aside in self._set_aside.items() if aside.until > now}
-        room = min(MAX_IN_FLIGHT, connection.receive_maximum) - len(self._in_flight)
+        under_way = len(self._in_flight) + (0 if self._post is None else len(self._post))
+        room = min(MAX_IN_FLIGHT, connection.receive_maximum) - under_way
         # A broker that refuses everything is not asked about ever more rows.
         if room <= 0 or len(waiting) >= MAX_IN_FLIGHT:
             return
@@ -225,6 +234,11 @@ class Publisher:
                 self._refuse(_Sent(entry.sequence, attempts), "larger than the broker takes")
                 continue
             self._publish(connection, entry, attempts)
+
+    def _send_letters(self, connection: Connection) -> None:
+        if self._post is not None:
+            under_way = len(self._in_flight) + len(self._post)
+            self._post.send(connection, min(MAX_IN_FLIGHT, connection.receive_maximum) - under_way)
 
     def _publish(self, connection: Connection, entry: OutboxEntry, attempts: int) -> None:
         expiry_s = DRILL_EXPIRY_S if entry.urgency == "drill" else None
@@ -248,6 +262,8 @@ class Publisher:
         taken: list[_Sent] = []
         while connection.acknowledged:
             answer = connection.acknowledged.popleft()
+            if self._post is not None and self._post.acknowledged(answer.mid, answer.failure):
+                continue
             sent = self._in_flight.pop(answer.mid, None)
             if sent is None or sent.sequence == _GOODBYE:
                 continue  # the birth message, or the farewell

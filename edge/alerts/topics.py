@@ -109,6 +109,16 @@ def central_keys_filter() -> str:
     return f"{CENTRAL_ROOT}/+/keys"
 
 
+def feedback_topic(site: str, device: str) -> str:
+    """Return the topic of physicians' feedback."""
+    return f"{_device_topic(site, device)}/feedback"
+
+
+def feedback_filter(site: str | None = None) -> str:
+    """Return the subscription to every device's feedback of one site, or of all."""
+    return f"{ROOT}/{_level(site)}/+/feedback"
+
+
 def alert_filter(site: str | None = None) -> str:
     """Return the subscription to every alert of one site, or of all."""
     return f"{ROOT}/{_level(site)}/+/alert/+"

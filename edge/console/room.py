@@ -26,7 +26,7 @@ from edge.console.server import ConsoleServer
 from edge.console.sessions import Sessions
 from edge.console.training import Training, read_material
 from edge.console.verdicts import Verdicts
-from edge.keys import DeviceKeys, load_recipients
+from edge.keys import KeyRing
 from edge.metrics import Metrics
 from edge.store.certificates import CertificateStore
 from edge.store.feedback import FeedbackStore
@@ -44,8 +44,8 @@ class ConsoleRoom:
     Parameters
     ----------
     config : Config
-    keys : DeviceKeys
-        Open the device's own alerts.
+    ring : KeyRing
+        The keys of the moment: they open the device's own alerts, seal and sign.
     journal : Journal
         Is read; what people do and say is written to it.
     audit : Audit
@@ -62,13 +62,14 @@ class ConsoleRoom:
     def __init__(
         self,
         config: Config,
-        keys: DeviceKeys,
+        ring: KeyRing,
         journal: Journal,
         audit: Audit,
         metrics: Metrics,
         wake: Callable[[], None],
     ) -> None:
         self._settings = config.console
+        keys = ring.current.own
         material = read_material(config.console.course, config.console.cases)
         self._audit = audit
         self._metrics = metrics
@@ -98,15 +99,15 @@ class ConsoleRoom:
                 *material,
                 Progress(self._database),
                 CertificateStore(journal),
-                keys=lambda: keys,
+                keys=lambda: ring.current.own,
                 audit=audit,
                 required=config.console.require_certificate,
             ),
             verdicts=Verdicts(
                 FeedbackStore(journal, keys.storage),
                 audit,
-                keys=lambda: keys,
-                recipients=lambda: [*load_recipients(config.storage.keys), keys.console],
+                keys=lambda: ring.current.own,
+                recipients=lambda: ring.current.readers,
                 wake=wake,
             ),
             metrics=metrics,
