@@ -18,10 +18,10 @@ from edge.alerts.sealing import MAX_RECIPIENTS
 from edge.config import Config, ConfigError, load_config
 from edge.key_files import KeyFileError
 from edge.keys import DeviceKeys, load_recipients
-from edge.packages import find_packages
+from edge.packages import Found, Shelf, State
 from edge.store.journal import Journal, JournalError
 from edge.store.outbox import Outbox
-from engines import EngineError, ModelPackage, PackageError, compare, load_engine
+from engines import EngineError, PackageError, serve
 
 
 class Grade(Enum):
@@ -141,32 +141,39 @@ def _journal(config: Config) -> Iterator[CheckResult]:
 
 
 def _models(config: Config) -> Iterator[CheckResult]:
+    shelf = Shelf.of(config)
     try:
-        packages = find_packages(config.analysis.packages)
-    except (PackageError, NotADirectoryError) as error:
+        found = shelf.look()
+    except OSError as error:
         yield CheckResult("models", Grade.BAD, str(error))
         return
-    if not packages:
+    if not any(one.package for one in found):
         yield CheckResult(
             "models", Grade.WARNING, "none", "Every study will be told of as not analysed."
         )
-    for package in packages:
-        yield _model(package, config.analysis.threads)
+    for one in found:
+        yield _model(one, shelf, config.analysis.threads)
 
 
-def _model(package: ModelPackage, threads: int) -> CheckResult:
-    name = f"model {package.name}"
+def _model(found: Found, shelf: Shelf, threads: int) -> CheckResult:
+    name = f"model {found.name}"
+    if found.state is State.DRAFT:
+        advice = "It does not serve until it is filled in."
+        return CheckResult(name, Grade.WARNING, found.problem, advice)
+    if found.state is State.BROKEN:
+        return CheckResult(name, Grade.BAD, found.problem)
     try:
-        with closing(load_engine(package, threads=threads)) as engine:
-            parity = compare(engine, package)
-            runs = f"{engine.name} {engine.precision}"
+        serving = serve(found.folder, shelf.store, threads=threads)
     except (EngineError, PackageError) as error:
         return CheckResult(name, Grade.BAD, str(error))
-    text = (
-        f"{package.version}, {runs}, off by {parity.worst:.1e} from the "
-        f"reference (up to {parity.tolerance:.1e} is allowed)"
-    )
-    return CheckResult(name, Grade.GOOD if parity.agrees else Grade.BAD, text)
+    with closing(serving.engine) as engine:
+        text = (
+            f"{serving.package.version}, {engine.name} {engine.precision}, off by "
+            f"{serving.parity.worst:.1e} from the reference (up to "
+            f"{serving.parity.tolerance:.1e} is allowed)"
+        )
+    grade = Grade.WARNING if serving.notes else Grade.GOOD
+    return CheckResult(name, grade, text, " ".join(serving.notes))
 
 
 def _dicom(config: Config) -> Iterator[CheckResult]:

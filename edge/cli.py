@@ -10,17 +10,29 @@ from importlib.metadata import version
 
 from edge.alerts.sealing import SealError
 from edge.alerts.topics import InvalidNameError
-from edge.commands import alerts, appliance, audit, configuration, keys, studies, training, users
+from edge.commands import (
+    alerts,
+    appliance,
+    audit,
+    configuration,
+    keys,
+    models,
+    studies,
+    training,
+    users,
+)
 from edge.commands.arguments import CommandError
 from edge.config import ConfigError
 from edge.key_files import KeyFileError
 from edge.store.journal import JournalError
 from edge.store.study_key import SealBroken
 from edge.training.texts import CourseError
-from engines import PackageError
+from engines import ActivationError, CacheError, EngineError, PackageError
+from engines.build import BuildError
+from engines.graph.errors import GraphError
 
 # In the order that `scanside --help` shows.
-_GROUPS = (appliance, configuration, keys, users, studies, alerts, audit, training)
+_GROUPS = (appliance, configuration, keys, users, models, studies, alerts, audit, training)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,6 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"scanside: {error}", file=sys.stderr)
         return 2
     except (
+        ActivationError,
+        BuildError,
+        CacheError,
+        EngineError,
+        GraphError,
         InvalidNameError,
         JournalError,
         PackageError,

@@ -25,6 +25,8 @@ from edge.alerts.reception import ReceiptRules, Reception
 from edge.alerts.topics import feedback_topic
 from edge.analysis.coordinator import Coordinator
 from edge.analysis.herald import Herald
+from edge.analysis.messages import EngineName
+from edge.analysis.models import Models
 from edge.analysis.news import Arrived
 from edge.audit import DAEMON, Act, Audit, count_entries
 from edge.config import Config
@@ -32,13 +34,14 @@ from edge.console.room import ConsoleRoom
 from edge.intake.dicom import DicomDoor
 from edge.keys import KeyRing, pseudonym
 from edge.metrics import Metrics, Standing
-from edge.packages import find_packages
+from edge.packages import Shelf
 from edge.service import ALIVE, READY, STOPPING, notify, watchdog_interval_s
 from edge.store.feedback import FeedbackStore
 from edge.store.lookup import count_studies
 from edge.store.outbox import Outbox
 from edge.store.settling import Settlements
 from edge.store.studies import Store
+from engines import ModelPackage
 
 log = logging.getLogger("scanside")
 
@@ -73,7 +76,8 @@ class Daemon:
         self._stopping = threading.Event()
         self._broker = PublisherState(False, "not connected yet", 0, 0, 0)
         # All that can be refused, before anything is opened.
-        self._packages = find_packages(config.analysis.packages)
+        shelf = Shelf.of(config)
+        self._packages = shelf.packages()
         self._store = Store(
             config.storage.folder,
             device_key=keys.storage,
@@ -120,8 +124,9 @@ class Daemon:
             metrics=self.metrics,
             on_told=self._on_told,
         )
+        models = Models(self._packages, config.analysis.threads, shelf, self._note_engine)
         self._coordinator = Coordinator(
-            config.analysis, self._store, self._packages, herald, self._on_arrived
+            config.analysis, self._store, models, herald, self._on_arrived
         )
         self._door = DicomDoor(
             config.dicom, self._store, partial(pseudonym, keys.pseudonym), self._coordinator.tell
@@ -233,6 +238,11 @@ class Daemon:
 
     def _wake_publisher(self) -> None:
         self._publisher.wake()
+
+    def _note_engine(self, package: ModelPackage, engine: EngineName) -> None:
+        """Write into the audit which engine began to serve a package."""
+        what = f"model:{package.name} {package.version} {package.digest[:12]}"
+        self._audit.note(Act(DAEMON, "model.serves", what, " ".join(engine)))
 
     def _on_broker(self, state: PublisherState) -> None:
         self.metrics.broker_connected.set(state.connected)

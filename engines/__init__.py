@@ -1,6 +1,8 @@
 """What turns a model file into checked inference. Knows tensors; nothing of DICOM or patients."""
 
+from engines.activation import Activated, ActivationError
 from engines.aggregate import aggregate, calibrate, segment, volume_ml
+from engines.cache import CacheError, EngineKey
 from engines.package import (
     Aggregate,
     Code,
@@ -8,44 +10,68 @@ from engines.package import (
     FindingSpec,
     InputSpec,
     Measure,
+    ModelDamaged,
     ModelPackage,
     OutputSpec,
+    PackageDraft,
     PackageError,
     Route,
     VolumeSpec,
     load_package,
+    read_package,
 )
 from engines.parity import LABELS, FindingParity, Parity, compare
 from engines.runtime.protocol import LOGITS, Engine, EngineError, Precision, TensorSpec
-from engines.serving import check_tensors, load_engine, shipped_packages
+from engines.serving import (
+    Serving,
+    check_tensors,
+    keep_as_good,
+    load_built,
+    load_engine,
+    serve,
+    shipped_packages,
+)
+from engines.store import EngineStore
 
 __all__ = [
     "LABELS",
     "LOGITS",
+    "Activated",
+    "ActivationError",
     "Aggregate",
+    "CacheError",
     "Code",
     "Engine",
     "EngineError",
+    "EngineKey",
+    "EngineStore",
     "FamiliarSpec",
     "FindingParity",
     "FindingSpec",
     "InputSpec",
     "Measure",
+    "ModelDamaged",
     "ModelPackage",
     "OutputSpec",
+    "PackageDraft",
     "PackageError",
     "Parity",
     "Precision",
     "Route",
+    "Serving",
     "TensorSpec",
     "VolumeSpec",
     "aggregate",
     "calibrate",
     "check_tensors",
     "compare",
+    "keep_as_good",
+    "load_built",
     "load_engine",
     "load_package",
+    "read_package",
     "segment",
+    "serve",
     "shipped_packages",
     "volume_ml",
 ]

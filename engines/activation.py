@@ -64,7 +64,7 @@ class Activated:
                 f"FP32 on {parity.samples} samples; the package allows {parity.tolerance:.4f}. "
                 "It stays out, and the engine in use stays in use."
             )
-        since = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        since = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         return cls(key, since, parity.samples, parity.worst, parity.tolerance)
 
 

@@ -7,7 +7,7 @@ can run is compared here and now; what it cannot says why.
 
 from __future__ import annotations
 
-import platform
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -33,10 +33,9 @@ from engines.manifest import ModelPackage
 from engines.package import PackageError, digest_of
 from engines.parity import Parity, compare, read_checks
 from engines.runtime.protocol import EngineError, Precision
-from engines.serving import load_built
+from engines.serving import load_built, onnx_runtime_key
 from engines.store import EngineStore
 
-ONNX_RUNTIME = "onnxruntime"
 _TRIAL = "SM89"
 """What TensorRT for RTX builds for where there is no GPU: whether the model can be built at all."""
 _MOST_AT_ONCE = 16
@@ -173,32 +172,27 @@ def write_graphs(
 
 
 def candidates(
-    package: ModelPackage, graphs: Graphs, bench: Bench
+    package: ModelPackage, precision: Precision, calibrator: Calibrator, bench: Bench
 ) -> Iterator[Candidate | NotMade]:
     """Make every engine that can be made of one precision, and compare those that run here.
 
     Raises
     ------
-    BuildCancelled
-        If a build was cancelled.
     CacheError
         If the cache cannot be written.
     """
+    try:
+        graphs = write_graphs(package, precision, calibrator)
+    except GraphError as error:
+        yield NotMade("graph", precision, str(error))
+        return
     yield _on_cpu(package, graphs, bench)
     for module in bench.modules:
         yield _on_gpu(package, graphs, module, bench)
 
 
-def _on_cpu(package: ModelPackage, graphs: Graphs, bench: Bench) -> Candidate | NotMade:
-    key = EngineKey(
-        model=package.digest,
-        builder=f"{ONNX_RUNTIME} {version('onnxruntime')}",
-        gpu="none",
-        capability=platform.machine(),
-        precision=graphs.precision,
-        profile="any",
-        tool=version("scanside"),
-    )
+def _on_cpu(package: ModelPackage, graphs: Graphs, bench: Bench) -> Candidate:
+    key = onnx_runtime_key(package, graphs.precision)
     bench.store.cache.get_or_build(key, lambda target: target.write_bytes(graphs.cpu))
     return _compared(Candidate(key, len(graphs.cpu), 0.0, graphs.kept, None), package, bench)
 
@@ -207,7 +201,9 @@ def _on_gpu(
     package: ModelPackage, graphs: Graphs, module: Module, bench: Bench
 ) -> Candidate | NotMade:
     if bench.gpu is None and module == "tensorrt":
-        return NotMade(module, graphs.precision, "TensorRT's builder needs a GPU; there is none.")
+        return NotMade(
+            module, graphs.precision.split()[0], "TensorRT's builder needs a GPU; there is none."
+        )
     try:
         builder = f"{module} {load(module).version}"
         shapes = shapes_for(package, graphs.native)
@@ -227,18 +223,27 @@ def _on_gpu(
                 graph = Path(folder) / "model.onnx"
                 graph.write_bytes(graphs.native)
                 capability = _TRIAL if bench.gpu is None else None
-                plan = BuildPlan(graph, target, module, shapes, capability=capability)
+                plan = BuildPlan(
+                    graph, target, module, shapes, _workspace(package), capability=capability
+                )
                 notes.extend(build(plan, on_progress=bench.on_progress).warnings)
 
         content = bench.store.cache.get_or_build(key, make)
     except (BuildError, PlanRefused, GraphError) as error:
-        return NotMade(module, graphs.precision, str(error))
+        return NotMade(module, graphs.precision.split()[0], str(error))
     made = Candidate(key, len(content), time.monotonic() - began, tuple(notes), None)
     if bench.gpu is None:
         return replace(
             made, not_run=f"no GPU here; it was built for {_TRIAL} to see that it can be"
         )
     return _compared(made, package, bench)
+
+
+def _workspace(package: ModelPackage) -> int:
+    """Return the bytes of scratch memory a builder may plan with: a volume's layers are large."""
+    if package.input.depth is None:
+        return 256 << 20
+    return min(2 << 30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
 
 
 def _compared(made: Candidate, package: ModelPackage, bench: Bench) -> Candidate:

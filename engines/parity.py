@@ -107,8 +107,9 @@ class CheckSet:
     Parameters
     ----------
     inputs : ndarray of float32, shape (n, channels, ...)
-    expected : ndarray of float32, shape (n, ...)
-        What the FP32 model gave.
+    expected : ndarray, shape (n, ...)
+        What the FP32 model gave, in float32; of a segmentation the classes will do, as whole
+        numbers (n, depth, height, width).
     labels : ndarray of int, shape (n, findings), or None
         What is known to be there.
     """
@@ -213,7 +214,7 @@ def _volumes(engine: Engine, package: ModelPackage, checks: CheckSet) -> tuple[F
     for number, expected in enumerate(checks.expected):
         # One at a time: a volume's scores are large, its masks are not.
         ours = segment(_run(engine, package, checks.inputs[number : number + 1])[0])
-        theirs = segment(expected)
+        theirs = expected if _are_classes(checks.expected) else segment(expected)
         for held, one in zip(pairs, package.volumes, strict=True):
             held.append((np.isin(ours, one.classes), np.isin(theirs, one.classes)))
     return tuple(_volume(one, held) for one, held in zip(package.volumes, pairs, strict=True))
@@ -230,6 +231,10 @@ def _volume(one: VolumeSpec, pairs: list[tuple[Array, Array]]) -> FindingParity:
         None,
         None,
     )
+
+
+def _are_classes(expected: Array) -> bool:
+    return bool(expected.ndim == 4 and expected.dtype.kind in "iu")
 
 
 def _column(labels: Array | None, number: int) -> Array | None:

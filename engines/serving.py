@@ -7,8 +7,12 @@ what served before it does, and after that FP32 in ONNX Runtime, which every mac
 
 from __future__ import annotations
 
+import hashlib
+import os
+import platform
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +40,8 @@ class Serving:
         Warmed up.
     parity : Parity
         How it compared.
-    key : EngineKey or None
-        Of the activated engine; None for FP32 straight from the package.
+    activated : Activated or None
+        The engine, where it was activated; None for FP32 straight from the package.
     notes : tuple of str
         What is not as it was wished, for people; empty where all is.
     """
@@ -45,7 +49,7 @@ class Serving:
     package: ModelPackage
     engine: Engine
     parity: Parity
-    key: EngineKey | None
+    activated: Activated | None
     notes: tuple[str, ...]
 
 
@@ -76,7 +80,9 @@ def load_engine(package: ModelPackage, *, threads: int = 1) -> Engine:
     EngineError
         If the model cannot be loaded, or is no longer the file the package was read with.
     """
-    engine = onnx_runtime.load(package.model, threads=threads, digest=package.digest)
+    engine = onnx_runtime.load(
+        package.model, threads=threads, digest=package.digest, memory=_memory(package)
+    )
     try:
         check_tensors(engine, package)
     except PackageError:
@@ -106,7 +112,7 @@ def load_built(package: ModelPackage, key: EngineKey, store: EngineStore, thread
         raise EngineError(
             f"{name} is not in {store.folder} any more. Type: scanside models build {package.name}"
         )
-    engine = _load(found, key, threads)
+    engine = _load(found, key, threads, _memory(package))
     try:
         check_tensors(engine, package)
     except PackageError:
@@ -115,10 +121,22 @@ def load_built(package: ModelPackage, key: EngineKey, store: EngineStore, thread
     return engine
 
 
-def _load(found: CachedFile, key: EngineKey, threads: int) -> Engine:
+def _memory(package: ModelPackage) -> int:
+    """Return the bytes that a run may take; a volume may have three quarters of the machine."""
+    if package.input.depth is None:
+        return onnx_runtime.MEMORY
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(onnx_runtime.MEMORY, machine * 3 // 4)
+
+
+def _load(found: CachedFile, key: EngineKey, threads: int, memory: int) -> Engine:
     if key.runtime == onnx_runtime.OnnxRuntimeEngine.name:
         return onnx_runtime.load(
-            found.path, threads=threads, digest=found.sha256, precision=key.base_precision
+            found.path,
+            threads=threads,
+            digest=found.sha256,
+            precision=key.base_precision,
+            memory=memory,
         )
     module = next((name for name in MODULES if name == key.runtime), None)
     if module is None:
@@ -170,7 +188,7 @@ def serve(folder: Path, store: EngineStore | None = None, *, threads: int = 1) -
             load_package(folder)
         except ModelDamaged as error:
             notes.append(f"{error} The engine that was built from the right one goes on.")
-        return Serving(package, engine, parity, one.key, tuple(notes))
+        return Serving(package, engine, parity, one, tuple(notes))
     try:
         package = load_package(folder)
         engine = load_engine(package, threads=threads)
@@ -178,6 +196,49 @@ def serve(folder: Path, store: EngineStore | None = None, *, threads: int = 1) -
     except (EngineError, PackageError) as error:
         raise type(error)("\n  ".join([*notes, str(error)])) from error
     return Serving(package, engine, parity, None, tuple(notes))
+
+
+def keep_as_good(serving: Serving, store: EngineStore) -> Serving:
+    """Keep FP32 as it serves now, so that it goes on should ``model.onnx`` be damaged later.
+
+    Returns
+    -------
+    Serving
+        With what was activated; as it was where an engine of this very model was before.
+
+    Raises
+    ------
+    ActivationError, CacheError
+        If the store cannot be read or written.
+    EngineError
+        If the model changed since it was loaded.
+    """
+    package = serving.package
+    current = store.active.of(package.name).current
+    ours = current is not None and current.key.model == package.digest
+    if ours or serving.activated is not None:
+        return serving
+    content = package.model.read_bytes()
+    if hashlib.sha256(content).hexdigest() != package.digest:
+        raise EngineError(f"{package.model}: changed while it was loaded.")
+    key = onnx_runtime_key(package, "fp32")
+    store.cache.get_or_build(key, lambda target: target.write_bytes(content))
+    activated = Activated.now(key, serving.parity)
+    store.active.activate(package.name, activated)
+    return replace(serving, activated=activated)
+
+
+def onnx_runtime_key(package: ModelPackage, precision: str) -> EngineKey:
+    """Return what a graph for ONNX Runtime on this machine's CPU is kept under."""
+    return EngineKey(
+        model=package.digest,
+        builder=f"{onnx_runtime.OnnxRuntimeEngine.name} {onnx_runtime.installed_version()}",
+        gpu="none",
+        capability=platform.machine(),
+        precision=precision,
+        profile="any",
+        tool=version("scanside"),
+    )
 
 
 def _standing(

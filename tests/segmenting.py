@@ -62,9 +62,12 @@ check_set = "check.npz"
 """
 
 
-def brightness_model() -> onnx.ModelProto:
-    """Return a network whose class is 0 up to a voxel of 0.3, 1 up to 0.7, 2 above."""
-    weights = np.array([0, 2, 4], np.float32).reshape(3, 1, 1, 1, 1)
+def brightness_model(steps: tuple[float, ...] = (0, 2, 4)) -> onnx.ModelProto:
+    """Return a network whose class is 0 up to a voxel of 0.3, 1 up to 0.7, 2 above.
+
+    With other `steps` it draws the lines elsewhere.
+    """
+    weights = np.array(steps, np.float32).reshape(3, 1, 1, 1, 1)
     bias = np.array([0, -0.6, -2], np.float32)
     graph = helper.make_graph(
         [helper.make_node("Conv", ["volume", "weights", "bias"], ["scores"], "classes")],
@@ -77,12 +80,13 @@ def brightness_model() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=opset, ir_version=10)
 
 
-def write_brightness(folder: Path) -> Path:
+def write_brightness(folder: Path, steps: tuple[float, ...] = (0, 2, 4)) -> Path:
     """Write the package into a new folder and return it. Its check set is a crop."""
     folder.mkdir(parents=True)
-    onnx.save(brightness_model(), folder / "model.onnx")
+    onnx.save(brightness_model(steps), folder / "model.onnx")
     volume = np.linspace(0, 1, 8**3, dtype=np.float32).reshape(1, 1, 8, 8, 8)
-    scores = np.concatenate([0 * volume, 2 * volume - 0.6, 4 * volume - 2], axis=1)
+    lines = zip(steps, (0, -0.6, -2), strict=True)
+    scores = np.concatenate([np.float32(a) * volume + np.float32(b) for a, b in lines], axis=1)
     np.savez(folder / "check.npz", volume=volume, scores=scores)
     text = TEXT.format(digest=digest_of(folder / "model.onnx"))
     (folder / "model.toml").write_text(text, encoding="utf-8")

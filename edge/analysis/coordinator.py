@@ -11,7 +11,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge.alerts.decision import StudyDecision, decide
@@ -30,7 +30,6 @@ from edge.store.heatmaps import keep_heatmaps
 from edge.store.journal import StudyState
 from edge.store.records import Kept, StoredInstance, StoredStudy
 from edge.store.studies import Store
-from engines import ModelPackage
 
 log = logging.getLogger("scanside.analysis")
 
@@ -58,8 +57,8 @@ class Coordinator:
         ``[analysis]`` of the configuration.
     store : Store
         Where the studies are.
-    packages : sequence of ModelPackage
-        In order of preference.
+    models : Models
+        Who may look.
     herald : Herald
         Writes results and alerts.
     on_arrived : callable
@@ -70,13 +69,13 @@ class Coordinator:
         self,
         settings: Analysis,
         store: Store,
-        packages: Sequence[ModelPackage],
+        models: Models,
         herald: Herald,
         on_arrived: Callable[[Arrived], None],
     ) -> None:
         self._settings = settings
         self._store = store
-        self._models = Models(packages, settings.threads)
+        self._models = models
         self._herald = herald
         self._on_arrived = on_arrived
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -151,6 +150,9 @@ class Coordinator:
         if self._link.hangs(self._settings.slice_timeout_s):
             log.warning("The worker hangs; it is stopped")
             self._link.kill()
+        new = self._models.changed()
+        if new is not None:
+            self._link.ask(new)
         self.alive_at = time.monotonic()
 
     # Instances
@@ -336,9 +338,11 @@ class Coordinator:
         """Tell the studies at hand which models cannot look after all."""
         for study in list(self._studies.values()):
             for series in study.series.values():
-                series.failure = self._models.failure(series.package)
+                before, series.failure = series.failure, self._models.failure(series.package)
                 if series.failure is not None:
                     series.finished = series.evidence is not None
+                elif before is not None and series.evidence is None:
+                    self._look_again(study, series)  # an engine that can was activated
             self._judge(study)
 
     def _on_worker_gone(self) -> None:

@@ -13,6 +13,7 @@ from edge.alerts.message import Alert, new_id
 from edge.alerts.policy import Step, Told
 from edge.alerts.reception import ReceiptRules
 from edge.alerts.sealing import body_digest, seal
+from edge.analysis.messages import NO_ENGINE
 from edge.analysis.progress import StudyInProgress
 from edge.audit import DAEMON, Act, Audit
 from edge.feedback.drift import bin_of
@@ -136,12 +137,18 @@ class Herald:
 
     def _facts(self, study: StudyInProgress, engines: Mapping[str, tuple[str, str]]) -> StudyFacts:
         series = study.series.values()
+        # A series stays with the engine it began with, whatever was activated meanwhile.
+        used = {
+            one.package.name: one.engine
+            for one in series
+            if one.package and one.engine != NO_ENGINE
+        }
         return StudyFacts(
             study_uid=study.study_uid,
             pseudonym=study.pseudonym,
             identity=identity_of(study.identity) if self._with_identity else None,
             images={id_: uid for one in series for id_, uid in one.instances.items()},
-            engines=engines,
+            engines={**engines, **used},
             first_byte=study.first_byte,
             last_byte=study.last_byte,
             inference_ms=sum(one.inference_ms for one in series),

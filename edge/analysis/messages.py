@@ -15,24 +15,58 @@ from numpy.typing import NDArray
 from edge.imaging.heatmap import Spot
 from edge.imaging.quality import SliceMeasures
 from edge.store.spool import Record
+from engines import Activated, EngineStore
+
+EngineName = tuple[str, str]
+"""An engine, such as ``onnxruntime``, and its precision."""
+
+NO_ENGINE: EngineName = ("", "")
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Load the engines of these packages: name and folder."""
+    """Load the engines of these packages: name and folder.
+
+    A package that was loaded before gets its new engine with the next series; a series that was
+    begun stays with the engine it began with.
+
+    Parameters
+    ----------
+    packages : tuple of (name, folder)
+    threads : int
+        For ONNX Runtime.
+    store : EngineStore or None
+        Where activated engines are; None: FP32 in ONNX Runtime alone.
+    """
 
     packages: tuple[tuple[str, Path], ...]
     threads: int
+    store: EngineStore | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedEngine:
-    """An engine that is ready, or why it is not."""
+    """An engine that is ready, or why it is not.
+
+    Parameters
+    ----------
+    package : str
+    engine, precision : str
+        What serves now; both empty where nothing does.
+    failure : str or None
+        Why nothing serves.
+    notes : tuple of str
+        Why something else serves than what was activated.
+    activated : Activated or None
+        What serves, where it was activated.
+    """
 
     package: str
     engine: str
     precision: str
     failure: str | None
+    notes: tuple[str, ...] = ()
+    activated: Activated | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +168,8 @@ class Looked:
         The quality of each of the instance's frames.
     seen : tuple of Seen
         Where flagged findings are seen, as far as it was not told before.
+    engine : tuple of str
+        The engine that looked, and its precision; both empty where none did.
     """
 
     series: int
@@ -143,6 +179,7 @@ class Looked:
     inference_ms: float
     measured: tuple[Measured, ...] = ()
     seen: tuple[Seen, ...] = ()
+    engine: EngineName = NO_ENGINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +196,14 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The answer to `Close`."""
+    """The answer to `Close`; `engine` is as in `Looked`."""
 
     series: int
     revision: int
     scores: tuple[SliceScore, ...]
     inference_ms: float
     seen: tuple[Seen, ...] = ()
+    engine: EngineName = NO_ENGINE
 
 
 Request = Load | Look | Close

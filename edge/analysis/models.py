@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from edge.analysis.messages import Load, Loaded
+from edge.analysis.messages import EngineName, Load, Loaded
 from edge.analysis.routing import SeriesAbout, choose
-from engines import ModelPackage
+from edge.packages import Shelf
+from engines import Activated, ActivationError, ModelPackage, PackageError
 
 log = logging.getLogger("scanside.analysis")
 
@@ -25,15 +26,29 @@ class Models:
         In order of preference.
     threads : int
         For each engine.
+    shelf : Shelf or None
+        Where packages and activated engines are; None: `packages` as they are, FP32 alone.
+    note : callable
+        Is told which engine began to serve a package, for the audit.
     """
 
-    def __init__(self, packages: Sequence[ModelPackage], threads: int) -> None:
+    def __init__(
+        self,
+        packages: Sequence[ModelPackage],
+        threads: int,
+        shelf: Shelf | None = None,
+        note: Callable[[ModelPackage, EngineName], None] = lambda *_: None,
+    ) -> None:
         self._packages = tuple(packages)
         self._threads = threads
+        self._shelf = shelf
+        self._note = note
+        self._seen = () if shelf is None else shelf.store.active.seen()
         self._failures: dict[str, str] = {}
         self._loading_deaths = 0
         self._ready = threading.Event()
-        self.engines: dict[str, tuple[str, str]] = {}  # engine and precision, by package
+        self._activated: dict[str, Activated | None] = {}
+        self.engines: dict[str, EngineName] = {}  # by package
 
     @property
     def ready(self) -> bool:
@@ -55,20 +70,64 @@ class Models:
 
     def load(self) -> Load:
         """Return what a fresh worker is asked first."""
-        folders = tuple((one.name, one.path) for one in self._packages)
-        return Load(folders, self._threads)
+        return self._load(self._packages)
+
+    def changed(self) -> Load | None:
+        """Return what a worker is asked after an engine was activated, or None while none was.
+
+        Packages that were activated since the start come into service with it, and those that
+        were removed go.
+        """
+        if self._shelf is None or self.gone:
+            return None
+        seen = self._shelf.store.active.seen()
+        if seen == self._seen:
+            return None
+        self._seen = seen
+        try:
+            found = self._shelf.packages()
+            current = {one.name: self._shelf.store.active.of(one.name).current for one in found}
+        except (ActivationError, PackageError, OSError) as error:
+            log.error("The models stay as they are: %s", error)
+            return None
+        known = {one.name for one in self._packages} | {name for name, *_ in seen}
+        self._packages = tuple(one for one in found if one.name in known)
+        again = [
+            one for one in self._packages if current[one.name] != self._activated.get(one.name)
+        ]
+        return self._load(again) if again else None
+
+    def _load(self, packages: Sequence[ModelPackage]) -> Load:
+        folders = tuple((one.name, one.path) for one in packages)
+        # An engine that ends the worker when it is loaded is not tried again: FP32 alone, then.
+        trusting = self._shelf is not None and not self._loading_deaths
+        return Load(folders, self._threads, self._shelf.store if trusting and self._shelf else None)
 
     def loaded(self, reply: Loaded) -> None:
         """Note what a worker could load."""
         self._loading_deaths = 0
+        packages = {one.name: one for one in self._packages}
         for engine in reply.engines:
-            if engine.failure is None:
-                self.engines[engine.package] = (engine.engine, engine.precision)
-            else:
+            for note in engine.notes:
+                log.warning("Model %s: %s", engine.package, note)
+            if engine.failure is not None:
                 log.error("Model %s cannot serve: %s", engine.package, engine.failure)
+            if engine.failure is None:
+                self._activated[engine.package] = engine.activated
+            if engine.engine:
+                self._failures.pop(engine.package, None)
+                self._serves(packages.get(engine.package), (engine.engine, engine.precision))
+            else:
                 self._failures[engine.package] = ENGINE_FAILED
         log.info("The worker is ready")
         self._ready.set()
+
+    def _serves(self, package: ModelPackage | None, name: EngineName) -> None:
+        if package is None or self.engines.get(package.name) == name:
+            return
+        self.engines[package.name] = name
+        log.info("Model %s %s is served by %s %s", package.name, package.version, *name)
+        self._note(package, name)
 
     def died_loading(self) -> None:
         """Note that a worker died while it loaded; after three times in a row none can look."""

@@ -21,7 +21,15 @@ from edge.alerts.decision import (
 )
 from edge.alerts.policy import Told
 from edge.analysis.completeness import Evidence, SeriesFacts
-from edge.analysis.messages import Closed, Looked, Measured, Seen, SliceScore
+from edge.analysis.messages import (
+    NO_ENGINE,
+    Closed,
+    EngineName,
+    Looked,
+    Measured,
+    Seen,
+    SliceScore,
+)
 from edge.analysis.routing import SeriesAbout
 from edge.imaging.geometry import describe_stack
 from edge.imaging.heatmap import Spot
@@ -65,6 +73,7 @@ class SeriesInProgress:
     spots: dict[tuple[SliceId, int], Spot] = field(default_factory=dict)  # by slice and finding
     unreadable: dict[int, str] = field(default_factory=dict)
     inference_ms: float = 0.0
+    engine: EngineName = NO_ENGINE  # that looked
 
     def add(self, instance: StoredInstance) -> None:
         """Count an instance, whether it is to be looked at or not."""
@@ -126,6 +135,8 @@ class SeriesInProgress:
     def heard(self, reply: Looked | Closed) -> tuple[KeptHeatmap, ...]:
         """Take in what the worker said; return the heatmaps that are to be kept."""
         self.score(reply.scores, reply.inference_ms)
+        if reply.engine != NO_ENGINE:
+            self.engine = reply.engine
         if isinstance(reply, Looked):
             self.measured(reply.measured)
             if reply.unreadable is not None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.alerts.decision import SliceId, find
-from edge.analysis.messages import Look, Measured, Seen, SliceScore
+from edge.analysis.messages import EngineName, Look, Measured, Seen, SliceScore
 from edge.analysis.stack import SliceStack, Window
 from edge.imaging.header import Limits
 from edge.imaging.heatmap import heatmap, spot
@@ -37,11 +37,18 @@ class Asked(Protocol):
     def package(self) -> ModelPackage:
         """What it is."""
 
+    @property
+    def name(self) -> EngineName:
+        """The engine that answers, and its precision."""
+
     def ask(self, stacks: Sequence[Prepared]) -> tuple[NDArray[np.float64], list[bool]]:
         """Return calibrated probabilities (slices, findings), and which slices look familiar."""
 
     def where(self, stack: Prepared) -> NDArray[np.float32] | None:
         """Return where one input shows what, (outputs, h, w), or None if it cannot tell."""
+
+    def close(self) -> None:
+        """Free what it runs on."""
 
 
 class SliceSeries:

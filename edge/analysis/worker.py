@@ -2,7 +2,7 @@
 
 It reads instances from the spool with the key it is handed, prepares them, and asks the model.
 Whatever a hostile file does to a decoder happens here, and the daemon goes on. It keeps
-nothing: after a death, a new worker is told the same again.
+nothing but the last good engine: after a death, a new worker is told the same again.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.analysis.messages import (
+    NO_ENGINE,
     Close,
     Closed,
+    EngineName,
     Load,
     Loaded,
     LoadedEngine,
@@ -30,18 +32,20 @@ from edge.analysis.messages import (
     Reply,
     Request,
 )
-from edge.analysis.slice_series import Prepared, SliceSeries
+from edge.analysis.slice_series import Asked, Prepared, SliceSeries
 from edge.imaging.header import UnreadableInstance
 from edge.store.study_key import SealBroken
 from engines import (
+    ActivationError,
+    CacheError,
     Engine,
     EngineError,
     ModelPackage,
     PackageError,
+    Serving,
     calibrate,
-    compare,
-    load_engine,
-    load_package,
+    keep_as_good,
+    serve,
 )
 from engines.explain import ACTIVATION, load_explainer
 from engines.graph.errors import GraphError
@@ -50,17 +54,21 @@ from engines.graph.errors import GraphError
 class _Model:
     """A package and its engine, ready to be asked."""
 
-    def __init__(self, folder: Path, threads: int) -> None:
-        self.package: ModelPackage = load_package(folder)
-        self.engine: Engine = load_engine(self.package, threads=threads)
-        self.engine.warm_up()
+    def __init__(self, serving: Serving, threads: int) -> None:
+        self.package: ModelPackage = serving.package
+        self.engine: Engine = serving.engine
         self._explainer = _explainer(self.package, threads)
-        parity = compare(self.engine, self.package)
-        if not parity.agrees:
-            raise EngineError(
-                f"On this machine the engine is off by {parity.worst:.4f} in probability from the "
-                f"reference; the package allows {parity.tolerance:.4f}."
-            )
+
+    @property
+    def name(self) -> EngineName:
+        """The engine and its precision."""
+        return self.engine.name, self.engine.precision
+
+    def close(self) -> None:
+        """Free the engines."""
+        self.engine.close()
+        if self._explainer is not None:
+            self._explainer.close()
 
     def ask(self, stacks: Sequence[Prepared]) -> tuple[NDArray[np.float64], list[bool]]:
         """Return what the model says of (channels, h, w) inputs.
@@ -99,7 +107,10 @@ def _explainer(package: ModelPackage, threads: int) -> Engine | None:
         return None
     try:
         explainer = load_explainer(package, threads=threads)
-    except GraphError:
+    except (
+        EngineError,
+        GraphError,
+    ):  # it shows no place, or its last good engine serves without it
         return None
     explainer.warm_up()
     return explainer
@@ -115,18 +126,37 @@ class Worker:
     def answer(self, request: Request) -> Reply:
         """Do what is asked and say what came of it."""
         if isinstance(request, Load):
-            return Loaded(tuple(self._load(*item, request.threads) for item in request.packages))
+            return Loaded(tuple(self._load(*item, request) for item in request.packages))
         if isinstance(request, Look):
             return self._look(request)
         return self._close(request)
 
-    def _load(self, name: str, folder: Path, threads: int) -> LoadedEngine:
+    def _load(self, name: str, folder: Path, request: Load) -> LoadedEngine:
         try:
-            model = _Model(folder, threads)
+            serving = serve(folder, request.store, threads=request.threads)
         except (EngineError, PackageError) as error:
-            return LoadedEngine(name, "", "", str(error))
-        self._models[name] = model
-        return LoadedEngine(name, model.engine.name, model.engine.precision, None)
+            return LoadedEngine(name, *self._serves(name), str(error))
+        notes = serving.notes
+        if request.store is not None:
+            try:
+                serving = keep_as_good(serving, request.store)
+            except (ActivationError, CacheError, EngineError, OSError) as error:
+                notes = (*notes, f"It serves, but could not be kept for later: {error}")
+        before = self._models.get(name)
+        self._models[name] = _Model(serving, request.threads)
+        if before is not None:
+            self._retire(before)
+        return LoadedEngine(name, *self._serves(name), None, notes, serving.activated)
+
+    def _serves(self, name: str) -> EngineName:
+        model = self._models.get(name)
+        return NO_ENGINE if model is None else model.name
+
+    def _retire(self, model: Asked) -> None:
+        """Free an engine that was replaced, once the last series that it began is done."""
+        still = (*self._models.values(), *(series.model for series in self._series.values()))
+        if all(one is not model for one in still):
+            model.close()
 
     def _look(self, look: Look) -> Looked:
         model = self._models.get(look.package)
@@ -141,7 +171,9 @@ class Worker:
             return Looked(look.series, look.instance, (), "damaged on the disk", 0.0)
         scores, spent = series.score(last=False)
         seen, more = series.see() if scores else ((), 0.0)
-        return Looked(look.series, look.instance, scores, None, spent + more, measured, seen)
+        spent += more
+        name = series.model.name
+        return Looked(look.series, look.instance, scores, None, spent, measured, seen, name)
 
     def _close(self, close: Close) -> Closed:
         series = self._series.pop(close.series, None)
@@ -149,7 +181,9 @@ class Worker:
             return Closed(close.series, close.revision, (), 0.0)
         scores, spent = series.score(last=True)
         seen, more = series.see()
-        return Closed(close.series, close.revision, scores, spent + more, seen)
+        self._retire(series.model)
+        name = series.model.name
+        return Closed(close.series, close.revision, scores, spent + more, seen, name)
 
 
 def main() -> None:

@@ -99,7 +99,16 @@ class Analysis(Section):
     """When a series is complete, and what looks at it."""
 
     packages: File | None = Field(
-        None, description="Folder of model packages; unset: those that ship with Scanside."
+        None,
+        description="Folder of this site's model packages, beside those that ship; unset: models "
+        "in the folder of [storage].",
+    )
+    engines_mb: int = Field(
+        4096,
+        ge=1,
+        le=1_000_000,
+        description="Disk for built engines, in MB; above it the least recently used go, but "
+        "never one that serves or served before.",
     )
     last_resort_s: float = Field(
         30,

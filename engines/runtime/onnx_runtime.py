@@ -217,6 +217,23 @@ def _check_bounds(threads: int, memory: int) -> None:
         )
 
 
+def installed_version() -> str:
+    """Return ONNX Runtime's version, as in ``1.23.2``.
+
+    Raises
+    ------
+    EngineError
+        If it is not installed.
+    """
+    try:
+        import onnxruntime  # noqa: PLC0415  # heavy; imported when it is asked for
+    except ImportError as error:
+        raise EngineError(
+            f"ONNX Runtime cannot be imported ({error}). Install it with: pip install onnxruntime"
+        ) from error
+    return str(onnxruntime.__version__)
+
+
 def _failures(module: ModuleType) -> tuple[type[Exception], ...]:
     """Return what ONNX Runtime raises: exceptions of its own, each straight from Exception."""
     own = [

@@ -1,0 +1,129 @@
+"""One input through one engine, at once and without a daemon: what does the model say of it?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.alerts.decision import SeriesFinding, SliceId, find
+from edge.analysis.stack import SliceStack
+from edge.imaging.pixels import Slice, voi
+from edge.imaging.prepare import prepare_for
+from engines import Engine, ModelPackage, calibrate, segment, volume_ml
+
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model says of one thing.
+
+    Parameters
+    ----------
+    label : str
+        Of the finding.
+    value : float
+        A probability, or a volume in ml.
+    unit : str
+        Empty for a probability.
+    verdict : str
+        ``flagged``, ``uncertain``, ``not flagged``, or ``measured``.
+    """
+
+    label: str
+    value: float
+    unit: str
+    verdict: str
+
+
+def input_of(package: ModelPackage, slices: Sequence[Slice]) -> NDArray[np.float32]:
+    """Return a series as a model of slices eats it.
+
+    Parameters
+    ----------
+    package : ModelPackage
+        Of layout ``NCHW``.
+    slices : sequence of Slice
+        In any order; where one says no position, in the order given.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, channels, height, width)
+        From the lowest slice to the highest; of two at one place the first.
+    """
+    spec = package.input
+    planes, stack = [], SliceStack(spec.neighbours)
+    for number, image in enumerate(slices):
+        place = float(number) if image.position_mm is None else image.position_mm
+        stack.add(number, round(place, 3))
+        pixels = image.pixels if spec.windows else voi(image)
+        planes.append(prepare_for(spec, pixels, spacing=image.spacing))
+    windows = stack.remaining()
+    # Channels: window by window, and within a window every slice from low to high.
+    return np.stack(
+        [
+            np.stack([planes[one] for one in window.slices], axis=1).reshape(-1, *spec.sizes)
+            for window in windows
+        ]
+    )
+
+
+def answers(
+    engine: Engine, package: ModelPackage, inputs: NDArray[np.float32]
+) -> tuple[Answer, ...]:
+    """Return what an engine says of one series or volume.
+
+    Parameters
+    ----------
+    engine : Engine
+    package : ModelPackage
+    inputs : ndarray of float32
+        (n, channels, height, width), the slices of one series; or (1, channels, depth, height,
+        width).
+    """
+    if package.volumes:
+        return _measured(engine, package, inputs)
+    scores: dict[SliceId, tuple[float, ...]] = {}
+    strange: set[SliceId] = set()
+    for start in range(0, len(inputs), _AT_ONCE):
+        outputs = engine.infer({package.input.tensor: inputs[start : start + _AT_ONCE]})
+        logits = outputs[package.output.tensor]
+        for row in range(len(logits)):
+            one = (start + row, 0)
+            scores[one] = tuple(
+                float(calibrate(logits[row, spec.output], *spec.calibration))
+                for spec in package.findings
+            )
+            known = package.familiar
+            if known is not None and float(outputs[known.output][row, 0]) > known.limit:
+                strange.add(one)
+    return tuple(
+        Answer(one.spec.label, one.probability, "", _verdict(one))
+        for one in find(package, scores, strange)
+    )
+
+
+def _verdict(found: SeriesFinding) -> str:
+    if found.abstained:
+        return "uncertain"
+    return "flagged" if found.flagged else "not flagged"
+
+
+def _measured(
+    engine: Engine, package: ModelPackage, inputs: NDArray[np.float32]
+) -> tuple[Answer, ...]:
+    classes = segment(engine.infer({package.input.tensor: inputs})[package.output.tensor][0])
+    spacing = package.input.spacing_mm
+    assert spacing is not None  # noqa: S101  # a volume's package has one
+    found = []
+    for one in package.volumes:
+        size = volume_ml(one, classes, spacing)
+        below = one.flag_below_ml is not None and size < one.flag_below_ml
+        above = one.flag_above_ml is not None and size > one.flag_above_ml
+        bounded = one.flag_below_ml is not None or one.flag_above_ml is not None
+        verdict = "flagged" if below or above else "not flagged" if bounded else "measured"
+        found.append(Answer(one.label, size, "ml", verdict))
+    return tuple(found)

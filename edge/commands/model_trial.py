@@ -1,0 +1,115 @@
+"""``scanside models try``: one input through the engine that serves a model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from edge.alerts.message import NOTICE
+from edge.analysis.trial import Answer, answers, input_of
+from edge.commands.arguments import CommandError, Commands, command, config_option
+from edge.config import load_config
+from edge.imaging.conform import CannotConform, conform
+from edge.imaging.nifti import UnreadableVolume, read_nifti
+from edge.imaging.pixels import Limits, Slice, UnreadableInstance, decode
+from edge.packages import Shelf
+from engines import ModelPackage, serve
+
+
+def add(models: Commands[argparse.ArgumentParser]) -> None:
+    """Add the command to the group."""
+    trial = command(models, "try", _try, "what does a model say of one file or folder?")
+    trial.add_argument("name", help="as in `models list`")
+    trial.add_argument(
+        "file", type=Path, help="a folder of one DICOM series, a .nii.gz volume, or an npz"
+    )
+    trial.add_argument("--json", action="store_true", help="print JSON")
+    config_option(trial)
+
+
+def read_volume(file: Path, package: ModelPackage) -> NDArray[np.float32]:
+    """Read a NIfTI file as a package's input, (channels, depth, height, width)."""
+    try:
+        return conform(*read_nifti(file), package.input)
+    except (CannotConform, UnreadableVolume) as error:
+        raise CommandError(str(error)) from error
+
+
+def _try(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    shelf = Shelf.of(config)
+    found = shelf.find(options.name)
+    if found.package is None:
+        raise CommandError(found.problem)
+    inputs = _inputs(options.file, found.package)
+    serving = serve(found.folder, shelf.store, threads=config.analysis.threads)
+    with closing(serving.engine) as engine:
+        began = time.perf_counter()
+        said = answers(engine, serving.package, inputs)
+        spent = time.perf_counter() - began
+        runs = f"{engine.name} {engine.precision}"
+    if options.json:
+        print(json.dumps([asdict(one) for one in said], indent=2))
+        return 0
+    for note in serving.notes:
+        print(note)
+    shape = " x ".join(map(str, inputs.shape))
+    print(f"{found.name} {serving.package.version} on {runs}: {shape} in {spent:.1f} s")
+    _print(said)
+    return 0
+
+
+def _print(said: tuple[Answer, ...]) -> None:
+    table = Table("finding", "value", "", "", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for one in said:
+        value = f"{one.value:.1f}" if one.unit else f"{one.value:.3f}"
+        table.add_row(one.label, value, one.unit, one.verdict)
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.print(table)
+    console.print(NOTICE)
+
+
+def _inputs(file: Path, package: ModelPackage) -> NDArray[np.float32]:
+    from engines.checkset import read_inputs  # noqa: PLC0415  # only for an npz
+
+    if file.is_dir():
+        if package.volumes:
+            raise CommandError(f"{package.name} takes a volume: give it a .nii.gz file.")
+        return input_of(package, _slices(file))
+    if file.suffix == ".npz":
+        held = read_inputs(file, package)[0]
+        return held.astype(np.float32) / np.float32(255) if held.dtype == np.uint8 else held
+    if not package.volumes:
+        raise CommandError(
+            f"{package.name} takes slices: give it a folder of one DICOM series, or an npz with "
+            f"{package.input.tensor!r}."
+        )
+    return read_volume(file, package)[None]
+
+
+def _slices(folder: Path) -> list[Slice]:
+    files = sorted(one for one in folder.iterdir() if one.is_file())
+    read = [_decoded(file) for file in files]
+    slices = [image for images in read for image in images]
+    unread = sum(not images for images in read)
+    if not slices:
+        raise CommandError(f"{folder}: none of {unread} files is a DICOM image that can be read.")
+    if unread:
+        print(f"{unread} of {len(files)} files are left out: they are no readable DICOM images.")
+    return slices
+
+
+def _decoded(file: Path) -> tuple[Slice, ...]:
+    try:
+        return decode(file.read_bytes(), limits=Limits())
+    except UnreadableInstance:
+        return ()

@@ -1,0 +1,288 @@
+"""``scanside models``: which models there are, and a new one from an ONNX file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from edge.commands import model_engines, model_trial
+from edge.commands.arguments import CommandError, Commands, command, config_option, group
+from edge.config import load_config
+from edge.packages import Found, Shelf, State
+from engines import ModelPackage, PackageError, load_engine, load_package, serve
+from engines.build.support import ask, present_modules
+from engines.manifest import MODEL_FILE, PACKAGE_FILE
+from engines.runtime.protocol import Array
+
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Add the commands to the command line."""
+    models = group(commands, "models", "which models look at images, and on which engine")
+    listed = command(models, "list", _list, "every model package and what serves it")
+    listed.add_argument("--json", action="store_true", help="print JSON")
+    config_option(listed)
+    _named(command(models, "show", _show, "what a model is for, its limits, how it was measured"))
+    _add_options(command(models, "add", _add, "draft a package for an ONNX file"))
+    checks = command(
+        models, "checkset", _checkset, "make a package's check set: inputs, and what FP32 answers"
+    )
+    _named(checks)
+    checks.add_argument(
+        "file",
+        type=Path,
+        nargs="+",
+        help="an npz with the input tensor (and labels), or .nii.gz volumes",
+    )
+    _named(command(models, "check", _check, "is a package whole, and does its engine agree?"))
+    model_trial.add(models)
+    model_engines.add(models)
+    _named(command(models, "remove", _remove, "remove one of the site's own packages"))
+
+
+def _named(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="as in `models list`")
+    config_option(parser)
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="MODEL.onnx")
+    parser.add_argument("--name", help="of the package; the file's name where left out")
+    parser.add_argument(
+        "--labels", type=Path, metavar="CSV", help="what the outputs are: index,label in each row"
+    )
+    parser.add_argument(
+        "--answers",
+        type=Path,
+        metavar="TOML",
+        help="what a person knows, with the tables and keys of model.toml",
+    )
+    config_option(parser)
+
+
+def _list(options: argparse.Namespace) -> int:
+    shelf = Shelf.of(load_config(options.config))
+    lines = [_line(one, shelf) for one in shelf.look()]
+    if options.json:
+        print(json.dumps(lines, indent=2))
+        return 0
+    table = Table(
+        "model",
+        "version",
+        "state",
+        "serves",
+        "from",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )
+    for line in lines:
+        table.add_row(*(line[key] for key in ("name", "version", "state", "serves", "from")))
+    _console().print(table)
+    if not lines:
+        print("No model. To draft a package for one: scanside models add MODEL.onnx")
+    return 0
+
+
+def _line(found: Found, shelf: Shelf) -> dict[str, str]:
+    current = shelf.store.active.of(found.name).current
+    serves = "" if found.package is None else "onnxruntime fp32"
+    if current is not None and found.package is not None:
+        serves = f"{current.key.runtime} {current.key.base_precision}"
+    return {
+        "name": found.name,
+        "version": "" if found.package is None else found.package.version,
+        "state": found.state.value,
+        "serves": serves,
+        "from": "Scanside" if found.shipped else "this site",
+        "problem": found.problem,
+    }
+
+
+def _show(options: argparse.Namespace) -> int:
+    shelf = Shelf.of(load_config(options.config))
+    found = shelf.find(options.name)
+    if found.package is None:
+        raise CommandError(found.problem)
+    console = _console()
+    _print_card(found.package, console)
+    standing = shelf.store.active.of(found.package.name)
+    console.print("\nEngines")
+    if not standing.both:
+        console.print("  onnxruntime fp32 serves; nothing else was activated")
+    for word, one in zip(("serves", "served before"), standing.both, strict=False):
+        console.print(
+            f"  {one.key.builder} {one.key.precision} {word}; since {one.since}, off by "
+            f"{one.worst:.1e} on {one.samples} samples (up to {one.tolerance:.1e} is allowed)"
+        )
+    for entry in shelf.store.cache.entries():
+        if entry.key.model == found.package.digest:
+            console.print(
+                f"  {entry.key.builder} {entry.key.precision} is built, for "
+                f"{entry.key.capability}, {entry.size / 1e6:.2f} MB"
+            )
+    if found.problem:
+        console.print(f"\n{found.problem}")
+    return 0
+
+
+def _print_card(package: ModelPackage, console: Console) -> None:
+    console.print(f"{package.name} {package.version}, SHA-256 {package.digest}")
+    for title, text in (
+        ("Intended use", package.intended_use),
+        ("Limits", package.limits),
+        ("Trained, calibrated and measured on", package.training_data),
+        ("Licence", package.licence),
+    ):
+        console.print(f"\n{title}\n{_indented(text)}")
+    console.print("\nFindings")
+    for finding in package.findings:
+        console.print(
+            f"  {finding.label} ({finding.code.scheme} {finding.code.value}), {finding.urgency}, "
+            f"stated from {finding.threshold:g}, uncertain from {finding.abstain[0]:g} to "
+            f"{finding.abstain[1]:g}"
+        )
+    for volume in package.volumes:
+        bounds = [
+            f"flagged {word} {limit:g} ml"
+            for word, limit in (("below", volume.flag_below_ml), ("above", volume.flag_above_ml))
+            if limit is not None
+        ]
+        console.print(
+            f"  {volume.label} ({volume.code.scheme} {volume.code.value}), volume in ml, "
+            f"{' and '.join(bounds) or 'measured and never flagged'}"
+        )
+    console.print("\nMeasured, with 95 % intervals")
+    for one in package.measured:
+        console.print(
+            f"  {one.figure}: {one.value:.3f} ({one.low:.3f} to {one.high:.3f}), {one.n} {one.on}"
+        )
+    if not package.measured:
+        console.print("  nothing: how good it is here is not known")
+
+
+def _add(options: argparse.Namespace) -> int:
+    from engines import draft  # noqa: PLC0415  # heavy: only this command reads graphs
+    from engines.interview import interview  # noqa: PLC0415
+
+    shelf = Shelf.of(load_config(options.config))
+    facts = interview(options.model)
+    name = options.name or re.sub(r"[^a-z0-9]+", "-", options.model.stem.lower()).strip("-")
+    if not _NAME.fullmatch(name):
+        raise CommandError(f"--name {name!r} is not words of a-z and 0-9 joined by single hyphens.")
+    folder = shelf.own / name
+    if folder.exists():
+        raise CommandError(f"{folder} exists already; it was left as it is. Choose another --name.")
+    print(
+        f"{options.model}: opset {facts.opset}, {facts.parameters:,} weights, {facts.size:,} bytes"
+    )
+    print(f"  made by   {facts.producer or 'unknown'}")
+    for one in facts.inputs:
+        print(f"  input     {one}")
+    for one in facts.outputs:
+        print(f"  output    {one}")
+    print(f"  operators {', '.join(f'{count} {op}' for op, count in facts.operators.items())}")
+    for module in present_modules():
+        said = ask(module, options.model)
+        refused = "; ".join(f"does not take {one.node!r} ({one.op})" for one in said.refused)
+        print(f"  {said.builder}: {said.problem or refused or 'takes every node'}")
+    if facts.obstacles:
+        raise CommandError("No package can be made of it.\n  " + "\n  ".join(facts.obstacles))
+    try:
+        labels = () if options.labels is None else draft.read_labels(options.labels)
+        answers = None if options.answers is None else draft.read_answers(options.answers)
+    except draft.DraftError as error:
+        raise CommandError(str(error)) from error
+    tables = draft.draft(facts, name, labels, answers)
+    folder.mkdir(parents=True)
+    shutil.copyfile(options.model, folder / MODEL_FILE)
+    (folder / PACKAGE_FILE).write_text(draft.to_toml(tables, options.model.name), encoding="utf-8")
+    print(f"Wrote {folder}.")
+    missing = draft.unfilled(tables)
+    if missing:
+        print(f"A person must fill in {len(missing)} values in {folder / PACKAGE_FILE}:")
+        for line in missing:
+            print(f"  {line}")
+    print(f"Then: scanside models checkset {name} FILE, and scanside models check {name}")
+    return 0
+
+
+def _checkset(options: argparse.Namespace) -> int:
+    from engines.checkset import crops, read_inputs, write_check_set  # noqa: PLC0415
+
+    config = load_config(options.config)
+    package = _own(Shelf.of(config), options.name)
+    inputs: list[Array] = []
+    labels = None
+    for file in options.file:
+        if file.suffix == ".npz":
+            if len(options.file) > 1:
+                raise CommandError("One npz holds the whole check set: give it alone.")
+            held, labels = read_inputs(file, package)
+            inputs.extend(held)
+        else:
+            inputs.extend(crops(model_trial.read_volume(file, package)))
+    written = write_check_set(package, inputs, labels, threads=config.analysis.threads)
+    load_package(package.path)
+    print(f"Wrote {written}: {len(inputs)} samples, and what FP32 answers.")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    shelf = Shelf.of(config)
+    found = shelf.find(options.name)
+    if found.package is None:
+        raise CommandError(found.problem)
+    if found.package.check_set is None:
+        with closing(load_engine(found.package, threads=config.analysis.threads)):
+            raise CommandError(
+                f"{found.name} is whole, but has no check set, and so no engine may serve. Type: "
+                f"scanside models checkset {found.name} FILE"
+            )
+    serving = serve(found.folder, shelf.store, threads=config.analysis.threads)
+    with closing(serving.engine) as engine:
+        console = _console()
+        console.print(f"{found.name} {found.package.version}: {engine.name} {engine.precision}")
+        model_engines.print_parity(serving.parity, console)
+    for note in serving.notes:
+        print(note)
+    return 0
+
+
+def _remove(options: argparse.Namespace) -> int:
+    shelf = Shelf.of(load_config(options.config))
+    found = shelf.find(options.name)
+    if found.shipped:
+        raise CommandError(f"{found.name} came with Scanside; only the site's own can be removed.")
+    if found.package is not None:
+        shelf.store.active.forget(found.package.name)
+    shutil.rmtree(found.folder)
+    print(f"Removed {found.folder}. A running daemon uses it no more.")
+    return 0
+
+
+def _own(shelf: Shelf, name: str) -> ModelPackage:
+    found = shelf.find(name)
+    if found.shipped:
+        raise PackageError(f"{found.name} came with Scanside and is read-only.")
+    if found.state is State.DRAFT or found.package is None:
+        raise PackageError(found.problem)
+    return found.package
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.strip().splitlines())
+
+
+def _console() -> Console:
+    # No markup: a text that a person wrote may hold brackets.
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
