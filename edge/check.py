@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from enum import Enum
 from pathlib import Path
 
@@ -18,10 +19,13 @@ from edge.alerts.sealing import MAX_RECIPIENTS
 from edge.config import Config, ConfigError, load_config
 from edge.key_files import KeyFileError
 from edge.keys import DeviceKeys, load_recipients
+from edge.keys.tls import read_certificate
 from edge.packages import Found, Shelf, State
 from edge.store.journal import Journal, JournalError
 from edge.store.outbox import Outbox
 from engines import EngineError, PackageError, serve
+
+_RENEW_DAYS = 30
 
 
 class Grade(Enum):
@@ -194,7 +198,10 @@ def _dicom(config: Config) -> Iterator[CheckResult]:
 
 
 def _broker(config: Config) -> Iterator[CheckResult]:
-    settings = broker_settings(config.broker, f"scanside-check-{os.getpid()}")
+    client_id = f"scanside-check-{os.getpid()}"
+    settings = broker_settings(config.broker, client_id, config.storage.keys)
+    if settings.tls is not None and settings.tls.cert is not None:
+        yield _certificate(settings.tls.cert)
     where = f"{settings.host}:{settings.port}"
     bell = Bell()
     try:
@@ -213,3 +220,19 @@ def _broker(config: Config) -> Iterator[CheckResult]:
         yield CheckResult("broker", Grade.GOOD, f"{where} answers{clear}")
     finally:
         bell.close()
+
+
+def _certificate(file: Path) -> CheckResult:
+    """Say how long our certificate for the broker is still good."""
+    try:
+        certificate = read_certificate(file)
+    except KeyFileError as error:
+        return CheckResult("certificate", Grade.BAD, str(error))
+    days = (certificate.until - datetime.now(timezone.utc)).days
+    text = f"{certificate.name}, by {certificate.issuer}, until {certificate.until:%Y-%m-%d}"
+    advice = "Renew it: scanside keys csr --new-key, have it signed, scanside keys install-cert"
+    if days < 0:
+        return CheckResult("certificate", Grade.BAD, f"{text}: EXPIRED", advice)
+    if days < _RENEW_DAYS:
+        return CheckResult("certificate", Grade.WARNING, f"{text}, {days} days", advice)
+    return CheckResult("certificate", Grade.GOOD, text)

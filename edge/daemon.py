@@ -99,7 +99,7 @@ class Daemon:
         rules = ReceiptRules(alerts.receipts, alerts.receipts_from, alerts.escalate_after_s)
         self._settlements = Settlements(self._store.journal)
         self._publisher = Publisher(
-            broker_settings(config.broker, f"scanside-{keys.device}"),
+            broker_settings(config.broker, f"scanside-{keys.device}", config.storage.keys),
             outbox,
             device=keys.device,
             site=keys.site,

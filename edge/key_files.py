@@ -72,9 +72,17 @@ def copy_public(source: Path, target: Path) -> None:
 
 def replace_json(file: Path, document: dict[str, Any], mode: int = 0o600) -> None:
     """Write a JSON file whole, or leave what was there."""
+    replace_text(file, json.dumps(document, indent=2) + "\n", mode)
+
+
+def replace_text(file: Path, text: str, mode: int) -> None:
+    """Write a file whole, or leave what was there; who owns the folder owns it, too."""
     work = file.with_suffix(f".{secrets.token_hex(4)}.new")
     try:
-        write_new(work, json.dumps(document, indent=2) + "\n", mode)
+        write_new(work, text, mode)
+        if os.geteuid() == 0:  # root acts for the service's user
+            owner = file.parent.stat()
+            os.chown(work, owner.st_uid, owner.st_gid)
         work.replace(file)
     finally:
         work.unlink(missing_ok=True)

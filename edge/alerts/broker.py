@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.config import Broker
+from edge.keys.tls import AUTHORITY, CERTIFICATE
 
 
 class BrokerError(Exception):
@@ -22,7 +23,8 @@ class TlsSettings:
     ca : Path or None
         The CA file that the broker's certificate must come from; None: the system's.
     cert, key : Path or None
-        Our own certificate and its key, when the broker asks for one.
+        Our own certificate and its key, when the broker asks for one. Without `key`, both are
+        in the file `cert`.
     """
 
     ca: Path | None = None
@@ -91,13 +93,28 @@ def read_password(file: Path | None) -> str | None:
         raise BrokerError(msg) from error
 
 
-def broker_settings(broker: Broker, client_id: str) -> BrokerSettings:
-    """Return the settings that ``[broker]`` of the configuration describes."""
+def broker_settings(broker: Broker, client_id: str, keys: Path) -> BrokerSettings:
+    """Return the settings that ``[broker]`` of the configuration describes.
+
+    Parameters
+    ----------
+    broker : Broker
+    client_id : str
+    keys : Path
+        The key folder. What `scanside keys install-cert` put there is used where the
+        configuration names no other file.
+    """
+    own, authority = keys / CERTIFICATE, keys / AUTHORITY
+    tls = TlsSettings(
+        broker.ca or (authority if authority.exists() else None),
+        broker.cert or (own if own.exists() else None),
+        broker.key,
+    )
     return BrokerSettings(
         host=broker.host,
         port=broker.port,
         client_id=client_id,
-        tls=TlsSettings(broker.ca, broker.cert, broker.key) if broker.tls else None,
+        tls=tls if broker.tls else None,
         username=broker.username,
         password_file=broker.password_file,
         keepalive_s=broker.keepalive_s,

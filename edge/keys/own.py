@@ -37,6 +37,7 @@ from edge.keys.public import (
     read_public,
     to_jwk,
 )
+from edge.keys.tls import make_tls
 
 DEVICE_PUBLIC = "device.public.json"
 CENTRAL_PUBLIC = "central.public.json"
@@ -172,6 +173,8 @@ def _make_folder(
         document = {"scanside": VERSION, "kind": kind, **identity, "keys": public_keys}
         write_new(work / f"{kind}.public.json", json.dumps(document, indent=2) + "\n", 0o644)
         (work / peers).mkdir(mode=0o700)
+        if kind == "device":
+            make_tls(work, identity["device"])
         work.rename(folder)  # over an empty folder at most: POSIX rename(2)
     except OSError as error:
         msg = f"{folder}: cannot make the key folder: {error.strerror}"

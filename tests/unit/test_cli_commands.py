@@ -30,6 +30,8 @@ COMMANDS = [
     "keys add-recipient",
     "keys remove-recipient",
     "keys rotate",
+    "keys csr",
+    "keys install-cert",
     "studies list",
     "studies show",
     "alerts list",
@@ -136,6 +138,7 @@ def test_without_a_configuration_every_command_says_how_to_get_one(
         "alerts show": "1",
         "keys add-recipient": "x.json",
         "keys remove-recipient": "ward",
+        "keys install-cert": "x.pem",
     }
     arguments = [needs[command]] if command in needs else []
     said = scanside.refused(command, *arguments)
