@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import cache
 from importlib.resources import files
 from io import BytesIO
+from typing import Literal
 
 from babel import Locale
 from babel.dates import format_date, format_datetime, format_time
@@ -25,7 +26,8 @@ DEFAULT = "en"
 # The place decides how numbers and dates are written.
 _LOCALES = {"en": Locale("en", "GB"), "ar": Locale("ar", "IQ")}
 LANGUAGES = tuple(_LOCALES)
-# CLDR says that ar-IQ writes these digits; Babel formats with the Latin ones.
+# CLDR says how ar-IQ writes numbers. Babel takes the signs from there, but never the digits.
+_NUMBERS: dict[str, Literal["latn", "arab"]] = {"en": "latn", "ar": "arab"}
 _DIGITS = {"ar": str.maketrans("0123456789%", "٠١٢٣٤٥٦٧٨٩٪")}
 
 
@@ -60,11 +62,17 @@ class Language:
 
     def number(self, value: float, pattern: str | None = None) -> str:
         """Return a number; `pattern` is CLDR's, such as ``0.0``."""
-        return self._digits(format_decimal(value, pattern, locale=_LOCALES[self.code]))
+        numbers = _NUMBERS[self.code]
+        return self._digits(
+            format_decimal(value, pattern, locale=_LOCALES[self.code], numbering_system=numbers)
+        )
 
     def percent(self, share: float) -> str:
         """Return a share of 1 in whole percent."""
-        return self._digits(format_percent(share, locale=_LOCALES[self.code]))
+        numbers = _NUMBERS[self.code]
+        return self._digits(
+            format_percent(share, locale=_LOCALES[self.code], numbering_system=numbers)
+        )
 
     def time(self, seconds: float) -> str:
         """Return the local time of day, with seconds; `seconds` since the epoch."""
