@@ -62,13 +62,13 @@ apt_install() (
     # A test starts its own broker and PACS; none of them should be there after a reboot.
     for package in ${new[@]+"${new[@]}"}; do
         case $package in
-            mosquitto | orthanc) systemctl disable "$package" || true ;;
+            mosquitto | orthanc | postgresql) systemctl disable "$package" || true ;;
         esac
     done
 )
 
 # What a test needs: the command that shows it is there, and the package that brings it.
-tools_for_tests="mosquitto:mosquitto dcmsend:dcmtk dciodvfy:dicom3tools Orthanc:orthanc \
+tools_for_tests="mosquitto:mosquitto pg_ctlcluster:postgresql dcmsend:dcmtk dciodvfy:dicom3tools Orthanc:orthanc \
 systemd-analyze:systemd shellcheck:shellcheck chromium:chromium"
 
 missing_tools() {

@@ -26,12 +26,13 @@ from edge.keys import (
     add_recipient,
     init_central,
     init_device,
-    load_trusted,
     trust_device,
 )
 from tools.broker import HOST, LocalBroker, free_port
-from tools.central.store import AlertStore
-from tools.central.subscriber import DeviceState, Received, Subscriber
+from tools.central.database import open_database
+from tools.central.store import AlertStore, DeviceState
+from tools.central.subscriber import Received, Subscriber
+from tools.central.trust import TrustWatch
 from tools.scanner.peer import Peer
 
 READY_S = 60.0
@@ -190,7 +191,7 @@ class Central:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.keys = folder / "keys"
-        self.file = folder / "alerts.jsonl"
+        self.file = folder / "alerts.db"
         if not self.keys.exists():
             init_central(self.keys, "demo-central")
         self._broker_port = broker_port
@@ -213,11 +214,11 @@ class Central:
             When it does not within a minute.
         """
         settings = BrokerSettings(HOST, self._broker_port, "demo-central")
-        self._store = AlertStore(self.file)
+        self._store = AlertStore(open_database(str(self.file)))
         self.subscriber = Subscriber(
             settings,
             CentralKeys.load(self.keys),
-            lambda: load_trusted(self.keys),
+            TrustWatch(self.keys),
             self._store,
             on_alert=self._on_alert,
             on_state=self._on_state,
@@ -230,8 +231,6 @@ class Central:
         """Stop receiving; the broker keeps what comes until the next start."""
         if self.subscriber is not None:
             self.subscriber.stop()
-        if self._store is not None:
-            self._store.close()
 
 
 class LocalSite:

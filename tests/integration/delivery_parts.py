@@ -33,13 +33,14 @@ from edge.keys import (
     init_central,
     init_device,
     load_recipients,
-    load_trusted,
     pseudonym,
     trust_device,
 )
 from tools.broker import LocalBroker
-from tools.central.store import AlertStore
-from tools.central.subscriber import DeviceState, Received, Subscriber
+from tools.central.database import open_database
+from tools.central.store import AlertStore, DeviceState
+from tools.central.subscriber import Received, Subscriber
+from tools.central.trust import TrustWatch
 
 PATIENCE_S = 20.0
 
@@ -216,11 +217,11 @@ class Central(Watched):
         self.subscriber: Subscriber | None = None
 
     def start(self, broker: LocalBroker, settings: BrokerSettings | None = None) -> None:
-        self.store = AlertStore(self.folder / "alerts.jsonl")
+        self.store = AlertStore(open_database(str(self.folder / "alerts.db")))
         self.subscriber = Subscriber(
             settings or BrokerSettings(broker.host, broker.port, "central-test"),
             self.keys,
-            lambda: load_trusted(self.folder),
+            TrustWatch(self.folder),
             self.store,
             on_alert=self._take_alert,
             on_state=self._take_state,
@@ -230,7 +231,6 @@ class Central(Watched):
     def stop(self) -> None:
         if self.subscriber is not None and self.store is not None:
             self.subscriber.stop()
-            self.store.close()
             self.store = None
 
     def sequences(self) -> list[int]:

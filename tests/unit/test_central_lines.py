@@ -17,9 +17,9 @@ from edge.alerts.message import (
 )
 from edge.alerts.sealing import Refusal
 from tools.central.lines import alert_line, counts_line, state_line
-from tools.central.seen import Standing
-from tools.central.store import Record
-from tools.central.subscriber import Counts, DeviceState, Received
+from tools.central.records import Record, Standing
+from tools.central.store import DeviceState
+from tools.central.subscriber import Counts, Received
 
 MOMENT = "2026-03-01T09:30:00.250Z"
 FINDING = FindingResult(
@@ -55,7 +55,20 @@ ALERT = Alert(
 
 
 def received(alert: Alert | None, **more: object) -> Received:
-    record = Record(MOMENT, "ct-1", "north", 7, "kid", MOMENT, {}, "came on another topic")
+    record = Record(
+        MOMENT,
+        "ct-1",
+        "north",
+        7,
+        "kid",
+        "kid",
+        MOMENT,
+        ALERT.id,
+        "critical",
+        "digest",
+        "{}",
+        "came on another topic",
+    )
     values = {"standing": Standing.NEW, "missing": 0, "at": 0.0, "at_monotonic": 0.0, **more}
     return Received(alert, record, **values)  # type: ignore[arg-type]
 
@@ -97,5 +110,5 @@ def test_a_device_that_is_gone_is_shown_as_offline() -> None:
 
 
 def test_the_end_counts_refusals_by_reason() -> None:
-    counts = Counts(5, 2, Counter({Refusal.STALE: 1, Refusal.MALFORMED: 3}))
+    counts = Counts(5, 5, 2, Counter({Refusal.STALE: 1, Refusal.MALFORMED: 3}))
     assert counts_line(counts) == "accepted 5, repeats dropped 2, refused: malformed 3, stale 1"

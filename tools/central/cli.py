@@ -10,14 +10,18 @@ from edge.alerts.topics import InvalidNameError
 from edge.commands.arguments import CommandError
 from edge.config import ConfigError
 from edge.keys import KeyFileError
+from tools.broker import BrokerStartError
 from tools.central.authority import AuthorityError
-from tools.central.commands import keys, run, site
+from tools.central.commands import keys, run, show, site
+from tools.central.database import DatabaseError
 from tools.central.store import StoreError
 
 _ERRORS = (
     AuthorityError,
+    BrokerStartError,
     CommandError,
     ConfigError,
+    DatabaseError,
     InvalidNameError,
     KeyFileError,
     StoreError,
@@ -40,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scanside-central", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (site, keys, run):
+    for group in (site, keys, run, show):
         group.add(commands)
     return parser
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 from rich.text import Text
 
 from edge.alerts.message import Alert
-from tools.central.seen import Standing
-from tools.central.subscriber import Counts, DeviceState, Received
+from tools.central.records import Standing
+from tools.central.store import DeviceState
+from tools.central.subscriber import Counts, Received
 
 _COLOURS = {
     "critical": "bold white on red",

@@ -42,7 +42,7 @@ class Store(Section):
     ca: File | None = Field(
         None, description="Authority of the database's certificate; turns TLS to it on."
     )
-    audit: File = Field(Path("audit"), description="Folder of the audit trail.")
+    audit: File = Field(Path("audit.db"), description="File of the audit trail.")
 
 
 class HandOn(Section):

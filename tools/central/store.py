@@ -1,181 +1,277 @@
-"""The file of received alerts: one JSON object a line, down to the disk before the broker
-may forget the message.
+"""Keeping alerts: each once, with its receipt and whoever else is to be told, in one transaction.
 
-The file is the index, too: on start it is read once, and what it holds is known to have
-been received. A line torn by a power cut is cut off; the broker sends its alert again.
+Several processes may keep alerts of the same devices in one database. What a transaction needs to
+know of a device it locks, in the order of the names, so that two processes take turns and never
+wait for each other in a circle.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-import stat
-from contextlib import ExitStack
-from dataclasses import dataclass
-from io import FileIO
-from pathlib import Path
-from typing import Any
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
 
-from edge.key_files import sync_folder
-from tools.central.seen import Seen, Standing
+from tools.central.database import Database, DatabaseError, Statements
+from tools.central.database.dialect import RetryError, Row, insert, marks
+from tools.central.records import Count, Held, Kept, Placed, Record, Standing, place
 
+_TRIES = 5
 
-class StoreError(Exception):
-    """The file cannot be used or written. The text names it and says what to do."""
+_COUNT = tuple(one.name for one in fields(Count) if one.name != "changed")
+_ALERT = (
+    "lineage",
+    "run",
+    "sequence",
+    "kid",
+    "site",
+    "device",
+    "alert_id",
+    "digest",
+    "created",
+    "stored",
+    "urgency",
+    "problem",
+    "body",
+)
 
 
 @dataclass(frozen=True)
-class Record:
-    """One received alert, as it stands in the file.
+class DeviceState:
+    """What a device, or the broker in its name, says of itself. It is not signed."""
 
-    Parameters
-    ----------
-    received : str
-        RFC 3339.
-    device, site, sequence, kid, created
-        From the signature.
-    alert : dict
-        The body.
-    problem : str
-        What is odd about it, although it is authentic; empty as a rule.
-    """
-
-    received: str
-    device: str
     site: str
-    sequence: int
-    kid: str
-    created: str
-    alert: dict[str, Any]
-    problem: str = ""
+    device: str
+    online: bool
+    since: str
+    backlog: int | None
 
-    def line(self) -> bytes:
-        """Return the record as one line."""
-        # In this order a person who opens the file sees first who and when.
-        return json.dumps(vars(self), separators=(",", ":")).encode() + b"\n"
+
+class StoreError(RuntimeError):
+    """Alerts cannot be kept now. The text says why; nothing unwritten was acknowledged."""
 
 
 class AlertStore:
-    """The open file. One process at a time may hold it; one thread at a time may use it.
+    """Keeps alerts. One thread at a time may use it.
 
     Parameters
     ----------
-    file : Path
-        Made with 0600 when absent: it holds what the seal protected.
-
-    Raises
-    ------
-    StoreError
-        When the file is held by another process, can be read by others, or is damaged
-        in its middle.
+    database : Database
+    owner : str
+        This process, by a name that stays the same: it sends the receipts that it wrote.
+    targets : sequence of str
+        Who is to be told of each new alert; see `tools.central.hand_on`.
     """
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        self.seen = Seen()
-        self.torn_bytes = 0
-        self.records = 0
-        self._unwritten: list[bytes] = []
-        with ExitStack() as undo:
-            self._stream = undo.enter_context(self._open())
-            self._hold()
-            self._size = self._replay()
-            undo.pop_all()  # all went well: the file stays open
+    def __init__(
+        self, database: Database, *, owner: str = "central", targets: Sequence[str] = ()
+    ) -> None:
+        self.database = database
+        self.owner = owner
+        self._targets = targets
 
-    def add(self, record: Record) -> Standing:
-        """Take a record; it is written by the next `commit`. A repeat is not taken."""
-        standing = self.seen.note(record.kid, record.sequence, record.created)
-        if standing is not Standing.REPEAT:
-            self._unwritten.append(record.line())
-        return standing
-
-    def commit(self) -> None:
-        """Write what was taken, down to the disk.
+    def keep(self, records: Sequence[Record]) -> list[Kept]:
+        """Keep what is new, write a receipt for each, and say what each was.
 
         Raises
         ------
         StoreError
-            When the disk did not take it. The file is cut back to what it was; the store
-            must not be used further, for its index now knows alerts that it does not hold.
+            When the database does not take it. Then nothing of it was kept.
         """
-        if not self._unwritten:
-            return
-        data = b"".join(self._unwritten)
-        try:
-            written = 0
-            while written < len(data):  # a disk that is nearly full takes a part first
-                written += self._stream.write(data[written:])
-            os.fdatasync(self._stream.fileno())
-        except OSError as error:
-            self._cut_back()
-            msg = f"{self.file} cannot be written: {error.strerror}"
-            raise StoreError(msg) from error
-        self._size += len(data)
-        self.records += len(self._unwritten)
-        self._unwritten.clear()
+        for _ in range(_TRIES):
+            with suppress(RetryError), self._transaction() as write:
+                return self._keep(write, records)
+        msg = f"the database was too busy, {_TRIES} times over"
+        raise StoreError(msg)
+
+    def note_state(self, state: DeviceState, heard: str) -> None:
+        """Note what a device says of itself; raises as `keep` does.
+
+        Parameters
+        ----------
+        state : DeviceState
+        heard : str
+            When it came, RFC 3339. A retained message may be old: what counts for being heard is
+            that a device says it is online.
+        """
+        row = (state.site, state.device, int(state.online), state.since, state.backlog, heard)
+        then = (
+            "ON CONFLICT (site, device) DO UPDATE SET online = excluded.online,"
+            " since = excluded.since, backlog = excluded.backlog,"
+            " heard = CASE WHEN excluded.online = 1 THEN excluded.heard ELSE devices.heard END"
+        )
+        columns = ("site", "device", "online", "since", "backlog", "heard")
+        with self._transaction() as write:
+            insert(write, "devices", columns, [row], then)
+
+    def count(self) -> int:
+        """Return how many alerts are kept."""
+        with self._transaction() as read:
+            ((count,),) = read.run("SELECT COUNT(*) FROM alerts")
+        return int(count)
 
     def close(self) -> None:
-        """Let go of the file."""
-        self._stream.close()
+        """Let go of the database."""
+        self.database.close()
 
-    def _open(self) -> FileIO:
+    @contextmanager
+    def _transaction(self) -> Iterator[Statements]:
         try:
-            new = not self.file.exists()
-            stream = FileIO(os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")
-            if new:
-                sync_folder(self.file.parent)
-        except OSError as error:
-            msg = f"{self.file} cannot be opened: {error.strerror}"
-            raise StoreError(msg) from error
-        return stream
+            with self.database.transaction() as write:
+                yield write
+        except RetryError:
+            raise
+        except DatabaseError as error:
+            raise StoreError(str(error)) from error
 
-    def _hold(self) -> None:
-        if stat.S_IMODE(os.fstat(self._stream.fileno()).st_mode) & 0o077:
-            msg = f"{self.file} can be read by others. Run: chmod 600 {self.file}"
-            raise StoreError(msg)
-        try:
-            fcntl.flock(self._stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            msg = f"{self.file} is in use by another scanside-central"
-            raise StoreError(msg) from error
+    def _keep(self, write: Statements, records: Sequence[Record]) -> list[Kept]:
+        counts = self._lock_counts(write, records)
+        held = _held(write, records)
+        kept: list[Kept] = []
+        new: list[tuple[Record, Placed]] = []
+        for record in records:
+            runs = counts[record.lineage]
+            same = held[record.lineage]
+            placed = place(record, runs, same)
+            stored = placed.stored or record.received
+            if placed.standing is not Standing.REPEAT:
+                if placed.standing is Standing.RESTARTED:
+                    runs.append(_new_run(record, placed.run, runs[-1].latest))
+                runs[placed.run].take(record)
+                same[placed.run, record.sequence] = (record.digest, record.received)
+                new.append((record, placed))
+            missing = sum(run.missing for run in runs)
+            kept.append(Kept(placed.standing, stored, missing))
+        self._write_alerts(write, new)
+        _write_counts(write, (run for runs in counts.values() for run in runs if run.changed))
+        _write_devices(write, records)
+        self._write_receipts(write, records, kept)
+        return kept
 
-    def _replay(self) -> int:
-        """Read the whole file into the index; returns the size that is good, in bytes."""
-        good = 0
-        bad_line = 0
-        with self.file.open("rb") as reader:
-            for number, line in enumerate(reader, start=1):
-                if self._replay_line(line):
-                    if bad_line:
-                        msg = (
-                            f"{self.file} line {bad_line} is damaged, with good lines after it. "
-                            "Move the file away; a new one is begun."
-                        )
-                        raise StoreError(msg)
-                    good += len(line)
-                    self.records += 1
-                elif not bad_line:
-                    bad_line = number
-        self.torn_bytes = os.fstat(self._stream.fileno()).st_size - good
-        if self.torn_bytes:
-            self._stream.truncate(good)
-            os.fsync(self._stream.fileno())
-        self._stream.seek(good)
-        return good
+    def _lock_counts(self, write: Statements, records: Sequence[Record]) -> dict[str, list[Count]]:
+        """Return the runs of every lineage at hand, oldest first; others wait for us there."""
+        firsts = {one.lineage: one for one in reversed(records)}
+        names = sorted(firsts)
+        rows = [_row_of(_new_run(firsts[name], 0, "")) for name in names]
+        insert(write, "counts", _COUNT, rows, "ON CONFLICT DO NOTHING")
+        found = write.run(
+            f"SELECT {','.join(_COUNT)} FROM counts WHERE lineage IN ({marks(names)})"  # noqa: S608
+            f" ORDER BY lineage, run {self.database.dialect.locked}",
+            names,
+        )
+        counts: dict[str, list[Count]] = defaultdict(list)
+        for row in found:
+            counts[row[0]].append(Count(*row))
+        return counts
 
-    def _replay_line(self, line: bytes) -> bool:
-        if not line.endswith(b"\n"):
-            return False
-        try:
-            record = json.loads(line)
-            self.seen.note(record["kid"], record["sequence"], record["created"])
-        except (ValueError, TypeError, KeyError, RecursionError):
-            return False
-        return True
+    def _write_alerts(self, write: Statements, new: Sequence[tuple[Record, Placed]]) -> None:
+        if not new:
+            return
+        rows = [
+            (
+                one.lineage,
+                placed.run,
+                one.sequence,
+                one.kid,
+                one.site,
+                one.device,
+                one.alert_id,
+                one.digest,
+                one.created,
+                one.received,
+                one.urgency,
+                one.problem,
+                one.body,
+            )
+            for one, placed in new
+        ]
+        ids = insert(write, "alerts", _ALERT, rows, "RETURNING id")
+        if not self._targets:
+            return
+        now = time.time()
+        queue = [(target, number, 0, now, now, "") for (number,) in ids for target in self._targets]
+        columns = ("target", "alert", "attempts", "due", "first", "trouble")
+        insert(write, "hand_ons", columns, queue)
 
-    def _cut_back(self) -> None:
-        try:
-            self._stream.truncate(self._size)
-        except OSError:
-            return  # the next start finds the torn line and cuts it off
+    def _write_receipts(
+        self, write: Statements, records: Sequence[Record], kept: Sequence[Kept]
+    ) -> None:
+        now = time.time()
+        rows: list[Row] = [
+            (
+                self.owner,
+                one.site,
+                one.device,
+                one.kid,
+                one.sequence,
+                one.alert_id,
+                one.digest,
+                what.stored,
+                "repeated" if what.standing is Standing.REPEAT else "stored",
+                now,
+            )
+            for one, what in zip(records, kept, strict=True)
+            if one.alert_id
+        ]
+        columns = ("owner", "site", "device", "kid", "sequence", "alert_id", "digest", "stored")
+        if rows:
+            insert(write, "receipts", (*columns, "status", "made"), rows)
+
+
+def _held(
+    write: Statements, records: Sequence[Record]
+) -> dict[str, dict[tuple[int, int], tuple[str, str]]]:
+    """Return what is stored under the numbers at hand, by lineage."""
+    wanted = sorted({(one.lineage, one.sequence) for one in records})
+    pairs = ",".join(["(?, CAST(? AS BIGINT))"] * len(wanted))
+    rows = write.run(
+        f"SELECT lineage, run, sequence, digest, stored FROM alerts"  # noqa: S608
+        f" WHERE (lineage, sequence) IN (VALUES {pairs})",
+        [value for pair in wanted for value in pair],
+    )
+    held: dict[str, Held] = defaultdict(dict)
+    for lineage, run, sequence, digest, stored in rows:
+        held[lineage][run, sequence] = (digest, stored)
+    return held
+
+
+def _new_run(record: Record, run: int, after: str) -> Count:
+    return Count(record.lineage, run, after, "", 0, 0, 0, None, record.site, record.device)
+
+
+def _row_of(count: Count) -> Row:
+    return [getattr(count, name) for name in _COUNT]
+
+
+def _write_counts(write: Statements, changed: Iterable[Count]) -> None:
+    rows = [_row_of(one) for one in changed]
+    if rows:
+        insert(
+            write,
+            "counts",
+            _COUNT,
+            rows,
+            "ON CONFLICT (lineage, run) DO UPDATE SET latest = excluded.latest,"
+            " lowest = excluded.lowest, highest = excluded.highest, held = excluded.held,"
+            " gap_since = excluded.gap_since",
+        )
+
+
+def _write_devices(write: Statements, records: Sequence[Record]) -> None:
+    """Note when each device was last heard."""
+    heard: dict[tuple[str, str], list[str | None]] = {}
+    for one in sorted(records, key=lambda record: record.received):
+        said = heard.setdefault((one.site, one.device), ["", None, None])
+        said[0] = one.received
+        said[2 if one.urgency == "drill" else 1] = one.received
+    rows = [(site, device, "", *said) for (site, device), said in sorted(heard.items())]
+    insert(
+        write,
+        "devices",
+        ("site", "device", "since", "heard", "last_alert", "last_drill"),
+        rows,
+        "ON CONFLICT (site, device) DO UPDATE SET heard = excluded.heard,"
+        " last_alert = COALESCE(excluded.last_alert, devices.last_alert),"
+        " last_drill = COALESCE(excluded.last_drill, devices.last_drill)",
+    )

@@ -1,9 +1,12 @@
-"""The subscriber: from the broker to the store, and only then an acknowledgement.
+"""The subscriber: from the broker to the store, and only then an acknowledgement and a receipt.
 
 The broker keeps a session for us and holds what we miss. A message is acknowledged after
-its record is on disk, several at a time where several came together; a crash between the
+its record is in the database, several at a time where several came together; a crash between the
 two brings it again, and the store knows it. A message that is refused is acknowledged,
-too, for it would be refused for ever; it is counted by reason.
+too, for it would be refused for ever; it is counted by reason, and stands in the audit.
+
+A database that does not take alerts now is treated as a broker that is away: what came is not
+acknowledged, the connection is closed, and both are tried again with a growing pause.
 
 Threads: `run` works in the thread that calls it, and that thread alone uses the
 connection and the store and calls the callbacks. `stop` and `wait_until_subscribed` may
@@ -18,39 +21,44 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 
 from edge.alerts.bell import Bell
 from edge.alerts.broker import BrokerError, BrokerSettings
 from edge.alerts.connection import Connection, Message, Session
-from edge.alerts.message import Alert, MessageError
+from edge.alerts.envelope import CONTENT_TYPE, Refusal, SealError
+from edge.alerts.message import Alert
 from edge.alerts.publisher import backoff_s
-from edge.alerts.sealing import Opened, Refusal, SealError, open_sealed
 from edge.alerts.timestamps import rfc3339
 from edge.alerts.topics import (
-    AlertTopic,
     InvalidTopicError,
-    alert_filter,
     parse_alert_topic,
     parse_state_topic,
-    state_filter,
 )
-from edge.keys import CentralKeys, TrustedDevices
-from tools.central.seen import Standing
-from tools.central.store import AlertStore, Record, StoreError
+from edge.audit import Act, Audit
+from edge.keys import CentralKeys
+from tools.central.opening import Candidate, open_alert
+from tools.central.receipts import ReceiptDesk
+from tools.central.records import Kept, Record, Standing
+from tools.central.rules import Rules
+from tools.central.store import AlertStore, DeviceState, StoreError
+from tools.central.trust import TrustWatch
 
 MAX_BATCH = 64
 MAX_STATE = 4096  # bytes; ours has 120
 SESSION_EXPIRY_S = 7 * 24 * 3600
+SHARED_EXPIRY_S = 60  # what a process that is gone holds is sent again by its device
+MAX_RECEIPTS = 64  # under way to the broker
+WHO = "central"  # in the audit
 
 log = logging.getLogger("scanside.central")
 
 
 @dataclass(frozen=True)
 class Received:
-    """An authentic alert, on disk.
+    """An authentic alert, kept.
 
     Parameters
     ----------
@@ -58,7 +66,7 @@ class Received:
         None when the signed body is outside this version's schema; `problem` says so, and
         the record holds it.
     record : Record
-        As it stands in the file.
+        As it is kept.
     standing : Standing
         NEW, or RESTARTED when the device counts from the beginning again.
     missing : int
@@ -75,22 +83,12 @@ class Received:
     at_monotonic: float
 
 
-@dataclass(frozen=True)
-class DeviceState:
-    """What a device, or the broker in its name, says of itself. It is not signed."""
-
-    site: str
-    device: str
-    online: bool
-    since: str
-    backlog: int | None
-
-
 @dataclass
 class Counts:
     """What has been counted since the start. Read from any thread; written by one."""
 
     accepted: int = 0
+    receipts: int = 0
     repeats: int = 0
     refused: Counter[Refusal] = field(default_factory=Counter)
 
@@ -103,53 +101,51 @@ class Subscriber:
     settings : BrokerSettings
         The client id must stay the same: the broker keeps our session under it.
     keys : CentralKeys
-    trust : callable
-        Returns the `TrustedDevices`. Asked at the start, and again (at most once a
-        second) when an unknown device writes, so that trusting one needs no restart.
+    trust : TrustWatch
     store : AlertStore
+        `run` closes it.
     on_alert : callable
-        Called with a `Received` once it is on disk.
+        Called with a `Received` once it is kept.
     on_state : callable or None
         Called with a `DeviceState` at each change.
     on_turn : callable or None
         Called at least once a second while `run` lives: for a watchdog.
-    site : str or None
-        None: every site.
-    max_age : timedelta or None
-        See `edge.alerts.sealing.open_sealed`.
-    session_expiry_s : int
-        How long the broker holds what we miss, in seconds.
+    rules : Rules or None
+        None: every site's alerts, all of them.
+    audit : Audit or None
+        Where refusals are written.
     """
 
     def __init__(
         self,
         settings: BrokerSettings,
         keys: CentralKeys,
-        trust: Callable[[], TrustedDevices],
+        trust: TrustWatch,
         store: AlertStore,
         *,
         on_alert: Callable[[Received], None],
         on_state: Callable[[DeviceState], None] | None = None,
         on_turn: Callable[[], None] | None = None,
-        site: str | None = None,
-        max_age: timedelta | None = None,
-        session_expiry_s: int = SESSION_EXPIRY_S,
+        rules: Rules | None = None,
+        audit: Audit | None = None,
     ) -> None:
         self.counts = Counts()
-        self.failure: StoreError | None = None  # why `start`'s thread ended by itself
         self._settings = settings
         self._keys = keys
         self._trust = trust
-        self._trusted = trust()
-        self._trusted_at = time.monotonic()
         self._store = store
         self._on_alert = on_alert
         self._on_state = on_state
         self._on_turn = on_turn
-        self._filters = (alert_filter(site), state_filter(site))
-        self._max_age = max_age
-        self._session = Session(session_expiry_s, receive_maximum=MAX_BATCH)
+        self._rules = rules or Rules()
+        self._audit = audit
+        self._desk = ReceiptDesk(store.database, store.owner, keys)
+        expiry_s = SESSION_EXPIRY_S if self._rules.share is None else SHARED_EXPIRY_S
+        self._session = Session(expiry_s, receive_maximum=MAX_BATCH)
         self._states: dict[tuple[str, str], DeviceState] = {}
+        self._answers: dict[int, tuple[int, ...]] = {}  # rows of receipts, by packet identifier
+        self._more_receipts = True
+        self.deaf_since: float | None = time.time()  # None: we receive; else seconds, since when
         self._bell = Bell()
         self._stopping = threading.Event()
         self._subscribed = threading.Event()
@@ -157,7 +153,7 @@ class Subscriber:
 
     def start(self) -> None:
         """Run in a thread of its own, until `stop`."""
-        self._thread = threading.Thread(target=self._run_in_thread, name="central", daemon=True)
+        self._thread = threading.Thread(target=self.run, name="central", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -172,18 +168,12 @@ class Subscriber:
         return self._subscribed.wait(timeout_s)
 
     def run(self) -> None:
-        """Receive until `stop`. A subscriber runs once.
-
-        Raises
-        ------
-        StoreError
-            When a record cannot be written. Nothing unwritten has been acknowledged; the
-            broker sends it again after a restart.
-        """
+        """Receive until `stop`. A subscriber runs once."""
         try:
             self._run()
         finally:
             self._bell.close()
+            self._store.close()
 
     def _run(self) -> None:
         failures = 0
@@ -194,15 +184,8 @@ class Subscriber:
                 return
             failures = 1 if time.monotonic() - began > 10.0 else failures + 1
             if failures == 1:
-                log.warning("no broker: %s; it holds what we miss", reason)
+                log.warning("not receiving: %s; the broker holds what we miss", reason)
             self._pause(backoff_s(failures, jitter=random.random()))  # noqa: S311 - no secret
-
-    def _run_in_thread(self) -> None:
-        try:
-            self.run()
-        except StoreError as error:
-            self.failure = error
-            log.error("%s", error)
 
     def _one_connection(self) -> str | None:
         """Connect and receive; returns why it ended, or None when told to stop."""
@@ -213,22 +196,37 @@ class Subscriber:
             return str(error)
         try:
             self._serve(connection)
-        except BrokerError as error:
+        except (BrokerError, StoreError) as error:
             return str(error)
         finally:
             self._subscribed.clear()
+            self.deaf_since = self.deaf_since or time.time()
             connection.drop()
         return None
 
     def _serve(self, connection: Connection) -> None:
-        connection.subscribe(*self._filters)
+        connection.subscribe(*self._rules.filters)
         log.info("connected, session %s", "kept" if connection.session_present else "new")
+        self._answers.clear()
+        self._desk.start_over()
+        self._more_receipts = True
         while not self._stopping.is_set():
             connection.turn(1.0, self._bell)
             self._check_subscribed(connection)
             if connection.received:
                 self._receive(connection)
+            self._settle(connection)
+            self._answer(connection)
             self._tick()
+        self._finish(connection)
+
+    def _finish(self, connection: Connection) -> None:
+        """Send the receipts that are due, wait a little for what is under way, and say goodbye."""
+        deadline = time.monotonic() + 2.0
+        while (self._answers or self._more_receipts) and time.monotonic() < deadline:
+            self._answer(connection)
+            connection.turn(deadline - time.monotonic(), self._bell)
+            self._settle(connection)
         connection.close(self._bell, 2.0)
 
     def _check_subscribed(self, connection: Connection) -> None:
@@ -237,6 +235,8 @@ class Subscriber:
             if answer.failure is not None:
                 msg = f"the broker refused the subscription: {answer.failure}"
                 raise BrokerError(msg)
+            log.info("subscribed")
+            self.deaf_since = None
             self._subscribed.set()
 
     def _receive(self, connection: Connection) -> None:
@@ -247,9 +247,8 @@ class Subscriber:
             connection.turn(0.0, self._bell)
         batch = list(connection.received)
         connection.received.clear()
-        taken = [one for one in map(self._take, batch) if one is not None]
-        self._store.commit()
-        self.counts.accepted += len(taken)
+        opened = [one for one in map(self._open, batch) if one is not None]
+        taken = self._keep(opened)
         # Before the acknowledgement, for a connection that ends there raises; afterwards
         # the alerts would come again and be taken for repeats.
         for received in taken:
@@ -257,71 +256,70 @@ class Subscriber:
         for message in batch:
             connection.acknowledge(message)
 
-    def _take(self, message: Message) -> Received | None:
-        """Open one message and hand it to the store; None when it is no new alert."""
+    def _open(self, message: Message) -> Candidate | None:
+        """Open one message; None when it is no alert, or one that is refused."""
         try:
             topic = parse_alert_topic(message.topic)
         except InvalidTopicError:
             self._take_state(message)
             return None
         try:
-            opened = self._open(message.payload)
+            return open_alert(message, topic, self._keys, self._trust, self._rules.max_age)
         except SealError as error:
             self._count_refusal(error)
             return None
-        return self._keep(message, topic, opened)
 
-    def _open(self, sealed: bytes) -> Opened:
-        try:
-            return self._open_once(sealed)
-        except SealError as error:
-            now = time.monotonic()
-            if error.reason is not Refusal.UNKNOWN_DEVICE or now - self._trusted_at < 1.0:
-                raise
-            self._trusted, self._trusted_at = self._trust(), now
-        return self._open_once(sealed)
+    def _keep(self, opened: Sequence[Candidate]) -> list[Received]:
+        """Keep alerts and write their receipts, in one transaction; return the new ones."""
+        if not opened:
+            return []
+        kept = self._store.keep([one.record for one in opened])
+        self._more_receipts = True
+        taken = [
+            _received(one, what)
+            for one, what in zip(opened, kept, strict=True)
+            if what.standing is not Standing.REPEAT
+        ]
+        self.counts.accepted += len(taken)
+        self.counts.repeats += len(opened) - len(taken)
+        return taken
 
-    def _open_once(self, sealed: bytes) -> Opened:
-        return open_sealed(
-            sealed,
-            me=self._keys.opening,
-            trusted=self._trusted,
-            now=datetime.now(timezone.utc),
-            max_age=self._max_age,
-        )
+    def _answer(self, connection: Connection) -> None:
+        """Send receipts that wait, as many as the broker takes at once."""
+        room = min(MAX_RECEIPTS, connection.receive_maximum) - len(self._answers)
+        if not self._more_receipts or room <= 0:
+            return
+        parcels = self._desk.parcels(room, self._trust.current)
+        self._more_receipts = bool(parcels)
+        for parcel in parcels:
+            if not parcel.topic:
+                self._desk.sent(parcel.rows)
+                continue
+            mid = connection.publish(parcel.topic, parcel.payload, content_type=CONTENT_TYPE)
+            self._answers[mid] = parcel.rows
 
-    def _keep(self, message: Message, topic: AlertTopic, opened: Opened) -> Received | None:
-        alert, problem = None, ""
-        try:
-            alert = Alert.from_json(opened.body)
-        except MessageError as error:
-            # It is signed: better kept as it is than lost for want of an update here.
-            problem = f"outside the schema of this version: {error}"
-        named = AlertTopic(opened.site, opened.device, alert.urgency if alert else topic.urgency)
-        if not problem and topic != named:
-            problem = "came on another topic than its own"
-        record = Record(
-            received=rfc3339(datetime.fromtimestamp(message.at, timezone.utc)),
-            device=opened.device,
-            site=opened.site,
-            sequence=opened.sequence,
-            kid=opened.kid,
-            created=opened.created,
-            alert=json.loads(opened.body),
-            problem=problem,
-        )
-        standing = self._store.add(record)
-        if standing is Standing.REPEAT:
-            self.counts.repeats += 1
-            return None
-        missing = self._store.seen.missing(opened.kid)
-        return Received(alert, record, standing, missing, message.at, message.at_monotonic)
+    def _settle(self, connection: Connection) -> None:
+        """Forget the receipts that the broker has taken."""
+        taken: list[int] = []
+        while connection.acknowledged:
+            answer = connection.acknowledged.popleft()
+            rows = self._answers.pop(answer.mid, ())
+            if answer.failure is None:
+                taken += rows
+            else:
+                log.warning("the broker refused a receipt: %s", answer.failure)
+        self._desk.sent(taken)
+        self.counts.receipts += len(taken)
 
     def _count_refusal(self, error: SealError) -> None:
         self.counts.refused[error.reason] += 1
         count = self.counts.refused[error.reason]
         if str(count).strip("0") == "1":  # 1, 10, 100: a flood does not fill the log
             log.warning("refused %d so far: %s", count, error)
+            if self._audit is not None:
+                self._audit.note(
+                    Act(WHO, "alert.refused", outcome=f"{error.reason.value}, {count} so far")
+                )
 
     def _take_state(self, message: Message) -> None:
         try:
@@ -342,18 +340,36 @@ class Subscriber:
             backlog=backlog if isinstance(backlog, int) else None,
         )
         known = self._states.get((site, device))
-        if known is not None and replace(known, backlog=state.backlog) == state:
+        if known == state:
             return
         self._states[site, device] = state
-        if self._on_state is not None:
+        self._store.note_state(state, rfc3339(datetime.fromtimestamp(message.at, timezone.utc)))
+        changed = known is None or replace(known, backlog=state.backlog) != state
+        if changed and self._on_state is not None:
             self._on_state(state)
 
     def _tick(self) -> None:
+        """Do what is due now and then."""
         if self._on_turn is not None:
             self._on_turn()
+        if self._trust.refresh():
+            log.info(
+                "the trusted devices have changed: %d keys", len(self._trust.current.devices.by_kid)
+            )
+        if self._stopping.is_set() or not self._subscribed.is_set():
+            return
+        if self._desk.adopt():
+            self._more_receipts = True
 
     def _pause(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while not self._stopping.is_set() and time.monotonic() < deadline:
             self._bell.wait(min(1.0, deadline - time.monotonic()))
             self._tick()
+
+
+def _received(one: Candidate, kept: Kept) -> Received:
+    message = one.message
+    return Received(
+        one.alert, one.record, kept.standing, kept.missing, message.at, message.at_monotonic
+    )
