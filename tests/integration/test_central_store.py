@@ -109,6 +109,16 @@ def test_a_device_that_is_set_up_anew_counts_anew(store: AlertStore) -> None:
     assert standings(store, record(1, kid="another")) == [Standing.NEW]
 
 
+def test_a_device_that_replaced_its_keys_counts_on(store: AlertStore) -> None:
+    store.keep([record(1), record(2, second=2)])
+    store.succeed("key", "second")
+    store.succeed("second", "third")
+    (kept,) = store.keep([record(5, kid="third", second=5)])
+    assert (kept.standing, kept.missing) == (Standing.NEW, 2)
+    said = standings(store, record(3, kid="second", second=3), record(2, second=2))
+    assert said == [Standing.NEW, Standing.REPEAT]
+
+
 def test_a_device_that_lost_its_journal_is_not_taken_for_its_own_repeats(
     store: AlertStore,
 ) -> None:

@@ -63,7 +63,7 @@ def open_alert(
             _say_if_revoked(message.payload, keys, trust.current)
             raise
         opened = _open(message.payload, keys, trust.current.devices, max_age)
-    return _read(message, topic, opened, trust.current)
+    return _read(message, topic, opened)
 
 
 def _open(
@@ -83,7 +83,7 @@ def _say_if_revoked(sealed: bytes, keys: CentralKeys, trust: Trust) -> None:
     raise SealError(Refusal.REVOKED, text)
 
 
-def _read(message: Message, topic: AlertTopic, opened: Opened, trust: Trust) -> Candidate:
+def _read(message: Message, topic: AlertTopic, opened: Opened) -> Candidate:
     alert, problem = None, ""
     try:
         alert = Alert.from_json(opened.body)
@@ -100,7 +100,7 @@ def _read(message: Message, topic: AlertTopic, opened: Opened, trust: Trust) -> 
         site=opened.site,
         sequence=opened.sequence,
         kid=opened.kid,
-        lineage=trust.lineage(opened.kid),
+        lineage=opened.kid,
         created=opened.created,
         alert_id=alert.id if alert else _text(body.get("id")),
         urgency=urgency,

@@ -62,14 +62,12 @@ class ReceiptDesk:
         StoreError
             When the database cannot be read.
         """
-        groups: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
+        groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
         for row in self._rows(limit):
-            groups[row[1], row[2], row[3]].append(row)
+            groups[row[1], row[2]].append(row)
         return [
-            self._parcel(
-                site, device, rows[at : at + MAX_ALERTS], trust.answers_to(kid, site, device)
-            )
-            for (site, device, kid), rows in groups.items()
+            self._parcel(site, device, rows[at : at + MAX_ALERTS], trust.answers_to(site, device))
+            for (site, device), rows in groups.items()
             for at in range(0, len(rows), MAX_ALERTS)
         ]
 
@@ -117,17 +115,17 @@ class ReceiptDesk:
         try:
             with self._database.transaction() as read:
                 rows = read.run(
-                    "SELECT id, site, device, kid, sequence, alert_id, digest, stored, status"
+                    "SELECT id, site, device, sequence, alert_id, digest, stored, status"
                     " FROM receipts WHERE owner = ? AND id > ? ORDER BY id LIMIT ?",
                     (self._owner, self._handed_out, _AT_ONCE),
                 )
         except DatabaseError as error:
             raise StoreError(str(error)) from error
         fitting: list[Row] = []
-        sizes: Counter[tuple[str, str, str]] = Counter()
+        sizes: Counter[tuple[str, str]] = Counter()
         parcels = 0
         for row in rows:
-            origin = (row[1], row[2], row[3])
+            origin = (row[1], row[2])
             parcels += sizes[origin] % MAX_ALERTS == 0  # the row begins another parcel
             if parcels > limit:
                 break

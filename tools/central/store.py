@@ -11,7 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from tools.central.database import Database, DatabaseError, Statements
 from tools.central.database.dialect import RetryError, Row, insert, marks
@@ -70,6 +70,9 @@ class AlertStore:
         self.database = database
         self.owner = owner
         self._targets = targets
+        # By signing key. A succession is written before the new key is believed by anybody, so
+        # what was read once stays right.
+        self._lineages: dict[str, str] = {}
 
     def keep(self, records: Sequence[Record]) -> list[Kept]:
         """Keep what is new, write a receipt for each, and say what each was.
@@ -81,9 +84,21 @@ class AlertStore:
         """
         for _ in range(_TRIES):
             with suppress(RetryError), self._transaction() as write:
-                return self._keep(write, records)
+                return self._keep(write, self._with_lineage(write, records))
         msg = f"the database was too busy, {_TRIES} times over"
         raise StoreError(msg)
+
+    def succeed(self, old_kid: str, new_kid: str) -> None:
+        """Note that a device counts on with a new key; raises as `keep` does."""
+        with self._transaction() as write:
+            lineage = self._lineage_of(write, [old_kid])[old_kid]
+            insert(
+                write,
+                "lineages",
+                ("kid", "lineage"),
+                [(new_kid, lineage)],
+                "ON CONFLICT DO NOTHING",
+            )
 
     def note_state(self, state: DeviceState, heard: str) -> None:
         """Note what a device says of itself; raises as `keep` does.
@@ -114,6 +129,19 @@ class AlertStore:
     def close(self) -> None:
         """Let go of the database."""
         self.database.close()
+
+    def _with_lineage(self, read: Statements, records: Sequence[Record]) -> list[Record]:
+        kids = {one.kid for one in records}
+        unknown = sorted(kids - self._lineages.keys())
+        if unknown:
+            self._lineages |= self._lineage_of(read, unknown)
+        return [replace(one, lineage=self._lineages[one.kid]) for one in records]
+
+    def _lineage_of(self, read: Statements, kids: Sequence[str]) -> dict[str, str]:
+        """Return the first key of the chain that each key belongs to."""
+        sql = f"SELECT kid, lineage FROM lineages WHERE kid IN ({marks(kids)})"  # noqa: S608
+        found = {str(kid): str(lineage) for kid, lineage in read.run(sql, kids)}
+        return {kid: found.get(kid, kid) for kid in kids}
 
     @contextmanager
     def _transaction(self) -> Iterator[Statements]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,19 +31,13 @@ class Trust:
     devices: TrustedDevices
     revoked: TrustedDevices
 
-    @property
-    def names(self) -> Mapping[tuple[str, str], TrustedDevice]:
-        """The devices by site and name."""
-        return {(one.site, one.device): one for one in self.devices.by_kid.values()}
-
-    def lineage(self, kid: str) -> str:
-        """Return the first key of the chain that `kid` belongs to: a device counts along it."""
-        return kid
-
-    def answers_to(self, kid: str, site: str, device: str) -> PublicKey | None:
+    def answers_to(self, site: str, device: str) -> PublicKey | None:
         """Return the key under which a device is answered; None when it is no longer believed."""
-        one = self.devices.find(kid) or self.names.get((site, device))
-        return None if one is None else one.sealing
+        mine = [
+            one for one in self.devices.by_kid.values() if (one.site, one.device) == (site, device)
+        ]
+        latest = [one for one in mine if one.until is None]
+        return latest[0].sealing if latest else None
 
 
 class TrustWatch:

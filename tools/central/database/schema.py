@@ -3,6 +3,7 @@
 ====================== ===================================================================
 alerts                 every authentic alert, once
 counts                 how far each device has counted, and what is missing in between
+lineages               which keys followed each other: a device counts on with a new key
 devices                what each device last said of itself, and when it was last heard
 receipts               answers that the broker has not yet taken
 hand_ons               who else waits to be told of which alert
@@ -33,6 +34,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             site TEXT NOT NULL,
             device TEXT NOT NULL,
             PRIMARY KEY (lineage, run)
+        ) {strict}""",
+        """CREATE TABLE lineages (
+            kid TEXT PRIMARY KEY,            -- a key that followed another
+            lineage TEXT NOT NULL            -- the first of the chain
         ) {strict}""",
         """CREATE TABLE alerts (
             id {key},
