@@ -118,10 +118,7 @@ def access_rules(site: str, servers: Iterable[str], devices: Iterable[str]) -> s
         f"topic read {ROOT}/{level}/+/escalated/+\n"
         f"topic read {ROOT}/{level}/+/feedback\n"
         f"topic read {ROOT}/{level}/+/state\n"
-        f"topic read {ROOT}/{level}/+/keys\n"
-        f"topic read {ROOT}/{level}/+/feedback\n"
         f"topic write {ROOT}/{level}/+/receipt\n"
-        f"topic write {CENTRAL_ROOT}/{server}/keys\n"
         f"topic read {keys_filter(site)}\n"
         f"topic write {central_keys_topic(server)}\n"
         for server in servers
@@ -138,10 +135,7 @@ def _device_rules(level: str, device: str) -> str:
         f"topic write {own}/escalated/+\n"
         f"topic write {own}/feedback\n"
         f"topic write {own}/state\n"
-        f"topic write {own}/keys\n"
-        f"topic write {own}/feedback\n"
         f"topic read {own}/receipt\n"
-        f"topic read {CENTRAL_ROOT}/+/keys\n"
         f"topic write {own}/keys\n"
         f"topic read {central_keys_filter()}\n"
     )
