@@ -57,6 +57,7 @@ def _board(visit: Visit) -> Response:
     return visit.render(
         "board.html",
         cards=[_card_html(visit, card) for card in board.cards()],
+        untrained=visit.user.clinical and not visit.desk.training.may_acknowledge(visit.user),
         health=board.health,
     )
 

@@ -12,7 +12,7 @@ from edge.feedback.figures import FEW, Span
 from edge.feedback.intervals import Share
 
 WIDTH, HEIGHT = 720.0, 260.0
-LEFT, RIGHT, TOP, BOTTOM = 56.0, 16.0, 16.0, 36.0
+LEFT, RIGHT, TOP, BOTTOM = 56.0, 16.0, 16.0, 48.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,203 @@
+"""The physician's word and its figures in a real browser, on a study that a scanner sent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from itertools import count as numbers
+
+import numpy as np
+import pytest
+from browsing import chromium, find_chromium, log_in, shoot, violations, window
+from playwright.sync_api import Browser, Page
+
+from edge.feedback.drift import bin_of
+from edge.keys import DeviceKeys
+from edge.store.feedback import FeedbackStore, Score, Subject, Verdict, count_scores
+from edge.store.journal import Journal
+from tools.broker import find_mosquitto
+from tools.scanner import head_ct_series, send
+from tools.site import LocalSite
+
+PASSWORD = "a long enough pass phrase"
+PEOPLE = {"Sara": "technician", "Dr Ali": "physician", "د. هدى": "physician", "Admin": "admin"}
+BLEED = Subject("head-ct-hemorrhage", "0.1.0", "SCT:1386000", "Intracranial hemorrhage")
+
+pytestmark = [
+    pytest.mark.skipif(
+        find_chromium() is None, reason="Chromium is not installed: apt-get install chromium"
+    ),
+    pytest.mark.skipif(
+        find_mosquitto() is None, reason="mosquitto is not installed: apt-get install mosquitto"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSite]:
+    """A site where certificates are required, a year of counts, and one flagged study."""
+    folder = tmp_path_factory.mktemp("site")
+    settings = {"console": {"tls": False, "require_certificate": True}}
+    with LocalSite(folder, on_alert=lambda _: None, settings=settings) as running:
+        appliance = running.appliance
+        secret = folder / "password"
+        secret.write_text(PASSWORD)
+        for name, role in PEOPLE.items():
+            made = appliance.run_cli(
+                "users", "add", name, "--role", role, "--password-file", str(secret)
+            )
+            assert made.returncode == 0, made.stderr
+        appliance.stop()
+        journal = Journal(appliance.folder / "studies" / "journal.db")
+        a_year_of_counts(journal)
+        journal.close()
+        appliance.start()
+        series = head_ct_series(lesion=True, slices=16, seed=1)
+        assert send(series, appliance.peer).ok
+        yield running
+
+
+@pytest.fixture
+def address(site: LocalSite) -> str:
+    return f"http://localhost:{site.appliance.console_port}"
+
+
+def a_year_of_counts(journal: Journal) -> None:
+    """Count a year of scores, the last months of them moved, and physicians' words on them."""
+    rng = np.random.default_rng(5)
+    now = datetime.now().astimezone()
+    with journal.transaction() as write:
+        for number, score in zip(range(480), rng.beta(1, 4, 480), strict=False):
+            at = now - timedelta(days=360 - number * 0.75)
+            moved = score**0.5 if number > 340 else score
+            count_scores(write, [Score(BLEED, bin_of(float(moved)))], at.timestamp())
+        for month in range(1, 12):
+            day = (now - timedelta(days=30 * month)).date().isoformat()
+            for flagged, verdict, number in (
+                (True, Verdict.AGREE, int(rng.integers(2, 14))),
+                (True, Verdict.DISAGREE, int(rng.integers(0, 6))),
+                (False, Verdict.AGREE, int(rng.integers(5, 25))),
+                (False, Verdict.DISAGREE, int(rng.integers(0, 3))),
+            ):
+                write.execute(
+                    "REPLACE INTO verdict_counts VALUES (?,?,?,?,?,?,?,?)",
+                    (
+                        day,
+                        BLEED.model,
+                        BLEED.version,
+                        BLEED.code,
+                        BLEED.label,
+                        flagged,
+                        verdict.value,
+                        number,
+                    ),
+                )
+
+
+def wait_for_the_flag(page: Page) -> None:
+    page.wait_for_selector(".card[data-tone=critical]")
+
+
+def test_who_has_no_certificate_sees_the_flag_and_cannot_acknowledge_it(
+    browser: Browser, address: str
+) -> None:
+    with window(browser) as page:
+        log_in(page, address, "Sara", PASSWORD)
+        wait_for_the_flag(page)
+        assert page.locator("button.acknowledge").count() == 0
+        csrf = page.locator("meta[name=csrf]").get_attribute("content")
+        answer = page.request.post(
+            f"{address}/study/1/acknowledge",
+            form={"csrf": csrf or ""},
+            headers={"Origin": address},
+        )
+        assert answer.status == 403
+        assert "valid certificate" in answer.text()
+        assert page.goto(f"{address}/study/1/word").status == 403  # type: ignore[union-attr]
+        assert page.goto(f"{address}/statistics").status == 403  # type: ignore[union-attr]
+
+
+def test_the_arabic_board_is_arabic_from_right_to_left(browser: Browser, address: str) -> None:
+    with window(browser, language="ar") as page:
+        log_in(page, address, "د. هدى", PASSWORD)
+        wait_for_the_flag(page)
+        assert page.locator("html").get_attribute("dir") == "rtl"
+        assert "نزف داخل الجمجمة" in page.locator(".card").first.inner_text()
+        tone, act = (
+            page.locator(f".card {part}").first.bounding_box() for part in (".tone", ".act")
+        )
+        assert tone is not None
+        assert act is not None
+        assert tone["x"] > act["x"]
+        assert violations(page) == []
+        shoot(page, "board-ar", whole=False)
+
+
+def test_a_physician_says_a_word_and_it_is_counted_and_sent(
+    browser: Browser, address: str, site: LocalSite
+) -> None:
+    with window(browser) as page:
+        log_in(page, address, "Dr Ali", PASSWORD)
+        wait_for_the_flag(page)
+        page.goto(f"{address}/study/1/word")
+        assert violations(page) == []
+        page.get_by_label("Disagree", exact=True).check()
+        page.locator("textarea").fill("calcified falx,\n seen before")
+        page.click(".judged button.main")
+        page.wait_for_selector(".mine")
+        assert "Disagree" in page.locator(".mine").inner_text()
+        assert "calcified falx, seen before" in page.locator(".mine").inner_text()
+        # The mind is changed; the last word counts.
+        page.get_by_label("Agree", exact=True).check()
+        page.click(".judged button.main")
+        page.wait_for_function("document.querySelector('.mine strong').innerText === 'Agree'")
+        shoot(page, "word-en")
+
+        page.goto(f"{address}/statistics")
+        assert page.locator(".problem").count() == 1  # the scores of the last months moved
+        assert violations(page) == []
+        shoot(page, "statistics-en")
+        table = page.locator("details table").first
+        page.locator("summary").first.click()
+        assert table.locator("tbody tr").count() == 12
+    with window(browser, language="ar") as page:
+        log_in(page, address, "د. هدى", PASSWORD, to="/statistics")
+        assert violations(page) == []
+        shoot(page, "statistics-ar")
+        page.goto(f"{address}/study/1/word")
+        assert "Dr Ali" in page.locator(".judged").inner_text()
+        shoot(page, "word-ar")
+
+    keys = DeviceKeys.load(site.appliance.keys)
+    journal = Journal(site.appliance.folder / "studies" / "journal.db", read_only=True)
+    store = FeedbackStore(journal, keys.storage)
+    (said,) = store.of_study(1)
+    assert (said.word.who, said.word.verdict) == ("Dr Ali", Verdict.AGREE)
+    deadline = time.monotonic() + 45
+    for _ in numbers():
+        if not store.pending(9, ()):
+            break
+        assert time.monotonic() < deadline, site.appliance.tail()
+    journal.close()
+    audit = site.appliance.run_cli("audit", "show", "--json", "--limit", "500").stdout
+    assert audit.count("feedback.given") == 2
+    assert "falx" not in audit
+
+
+def test_an_answer_to_an_older_result_is_not_taken(browser: Browser, address: str) -> None:
+    with window(browser) as page:
+        log_in(page, address, "Dr Ali", PASSWORD)
+        wait_for_the_flag(page)
+        page.goto(f"{address}/study/1/word")
+        page.evaluate("document.querySelector('input[name=alert]').value = 'older'")
+        page.get_by_label("Unsure", exact=True).check()
+        page.click(".judged button.main")
+        page.wait_for_selector(".problem[role=alert]")
+        assert "newer result" in page.locator(".problem").inner_text()
