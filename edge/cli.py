@@ -15,6 +15,7 @@ from edge.commands import (
     appliance,
     audit,
     configuration,
+    drill,
     keys,
     models,
     studies,
@@ -32,7 +33,7 @@ from engines.build import BuildError
 from engines.graph.errors import GraphError
 
 # In the order that `scanside --help` shows.
-_GROUPS = (appliance, configuration, keys, users, models, studies, alerts, audit, training)
+_GROUPS = (appliance, configuration, keys, users, models, studies, alerts, drill, audit, training)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,6 +18,7 @@ from importlib.metadata import version
 from prometheus_client import CollectorRegistry
 
 from edge.alerts.broker import broker_settings
+from edge.alerts.drill import DrillSchedule, send_drill
 from edge.alerts.letters import Post
 from edge.alerts.message import Alert
 from edge.alerts.publisher import Publisher, PublisherState
@@ -38,7 +39,7 @@ from edge.packages import Shelf
 from edge.service import ALIVE, READY, STOPPING, notify, watchdog_interval_s
 from edge.store.feedback import FeedbackStore
 from edge.store.lookup import count_studies
-from edge.store.outbox import Outbox
+from edge.store.outbox import Outbox, as_outbox_error
 from edge.store.settling import Settlements
 from edge.store.studies import Store
 from engines import ModelPackage
@@ -98,6 +99,8 @@ class Daemon:
         alerts = config.alerts
         rules = ReceiptRules(alerts.receipts, alerts.receipts_from, alerts.escalate_after_s)
         self._settlements = Settlements(self._store.journal)
+        drills = DrillSchedule(outbox, alerts.drill_every_h * 3600.0, self._send_drill)
+        self._rules = rules
         self._publisher = Publisher(
             broker_settings(config.broker, f"scanside-{keys.device}", config.storage.keys),
             outbox,
@@ -106,7 +109,12 @@ class Daemon:
             on_state=self._on_broker,
             version=version("scanside"),
             incoming=Reception(
-                ring, rules, self._settlements, audit=self._audit, metrics=self.metrics
+                ring,
+                rules,
+                self._settlements,
+                audit=self._audit,
+                metrics=self.metrics,
+                drill=drills.look,
             ),
             metrics=self.metrics,
             post=Post(
@@ -258,6 +266,10 @@ class Daemon:
     def _on_arrived(self, arrived: Arrived) -> None:
         if self._console is not None:
             self._console.board.arrived(arrived)
+
+    def _send_drill(self) -> None:
+        with as_outbox_error():
+            send_drill(self._outbox, self._audit, self._ring.current, self._rules, DAEMON)
 
     def _on_told(self, study: int, alert: Alert) -> None:
         if self._console is not None:

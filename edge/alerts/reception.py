@@ -63,8 +63,8 @@ class Reception:
     settlements : Settlements
     audit : Audit
     metrics : Metrics
-    on_keys : callable
-        Called when the key folder has changed.
+    drill : callable
+        Called once a second: sends a drill when one is due.
     """
 
     def __init__(
@@ -75,14 +75,14 @@ class Reception:
         *,
         audit: Audit,
         metrics: Metrics,
-        on_keys: Callable[[], None] = lambda: None,
+        drill: Callable[[], None] = lambda: None,
     ) -> None:
         self._ring = ring
         self._rules = rules
         self._settlements = settlements
         self._audit = audit
         self._metrics = metrics
-        self._on_keys = on_keys
+        self._drill = drill
         self._refusals = Refusals("receipt", audit, metrics)
         self._successors = CentralSuccessors(ring, audit, metrics)
         self._next_round = 0.0
@@ -109,6 +109,8 @@ class Reception:
             self._metrics.receipts.labels(answer.effect.value).inc()
             if answer.effect is Effect.SETTLED:
                 self._metrics.settled_s.observe(now - answer.created)
+                if answer.urgency == "drill":
+                    self._metrics.drills.labels("settled").inc()
             elif answer.effect is Effect.NO_SUCH_ALERT:
                 # Signed, but not about what was sent: of a former journal, or gone wrong.
                 text = f"alert {receipt.sequence} was not sent like this"
@@ -146,8 +148,8 @@ class Reception:
         if self._ring.refresh():
             with as_outbox_error():
                 self._audit.note(Act(DAEMON, "keys.read", outcome="the key folder has changed"))
-            self._on_keys()
         self._wait_for_readers()
+        self._drill()
         for sequence in self._settlements.escalate(self._rules.escalate_after_s):
             log.error("Alert %d has no receipt after %g s", sequence, self._rules.escalate_after_s)
             with as_outbox_error():

@@ -23,11 +23,12 @@ def note(config: Config, what: str, on: str = "", outcome: str = "done") -> None
         return
     signing = DeviceKeys.load(config.storage.keys).signing
     with closing(Journal(file)) as journal:
-        Audit(journal, lambda: signing).note(Act(f"cli:{_user()}", what, on, outcome))
+        Audit(journal, lambda: signing).note(Act(actor(), what, on, outcome))
 
 
-def _user() -> str:
+def actor() -> str:
+    """Return who types, for the audit: ``cli:root``."""
     try:
-        return pwd.getpwuid(os.getuid()).pw_name
+        return f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
     except KeyError:  # a number without a name
-        return str(os.getuid())
+        return f"cli:{os.getuid()}"

@@ -14,7 +14,7 @@ from rich.text import Text
 from edge.alerts.message import NOTICE, Alert
 from edge.audit import Entry
 from edge.check import CheckResult, Grade
-from edge.store.lookup import AlertLine, SeriesLine, StudyLine
+from edge.store.lookup import AlertLine, Delivery, SeriesLine, StudyLine
 
 URGENCY_STYLE = {
     "critical": "bold white on red",
@@ -154,6 +154,24 @@ def print_alert(body: bytes, *, as_json: bool) -> None:
     for reason in alert.reasons:
         console.print(f"  {reason}")
     console.print(alert.notice)
+
+
+def print_drill(delivery: Delivery) -> None:
+    """Print how long each part of a drill's way took, from the moment it was made."""
+    table = _table("drill", "after", "")
+    table.add_row("made", "0 ms", _moment(delivery.created))
+    taken = "no broker has it" if delivery.published is None else ""
+    table.add_row("broker has it", _after(delivery, delivery.published), taken)
+    for receipt in delivery.receipts:
+        said = f"{receipt.status} {receipt.stored} by its own clock"
+        table.add_row(f"receipt of {receipt.central}", _after(delivery, receipt.received), said)
+    for central in delivery.owed_by:
+        table.add_row(f"receipt of {central}", "", "NONE")
+    _console(soft_wrap=True).print(table)
+
+
+def _after(delivery: Delivery, moment: float | None) -> str:
+    return "" if moment is None else f"{(moment - delivery.created) * 1000:.0f} ms"
 
 
 def print_audit(entries: Sequence[Entry], *, as_json: bool) -> None:

@@ -166,6 +166,13 @@ class Alerts(Section):
         description="An alert without its receipts for so long also goes out on the topic "
         "'escalated', and the console and the metrics say so.",
     )
+    drill_every_h: float = Field(
+        0,
+        ge=0,
+        le=8760,
+        description="Send a test alarm whenever the last is so many hours old; 0: only by "
+        "`scanside drill`. A server that expects them says when one is missed.",
+    )
     key_overlap_days: float = Field(
         30,
         gt=0,

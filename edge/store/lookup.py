@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from edge.store.journal import Journal, StudyState
@@ -87,6 +87,33 @@ class AlertLine:
         if self.escalated is not None:
             return "escalated"
         return "waiting" if self.published is None else "published"
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptLine:
+    """A receipt of one server. `stored` is by the server's clock, `received` by ours."""
+
+    central: str
+    stored: str
+    status: str
+    received: float
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The way of one alert. Times are seconds since the epoch; None: not yet."""
+
+    sequence: int
+    urgency: str
+    created: float
+    published: float | None
+    settled: float | None
+    receipts: tuple[ReceiptLine, ...]
+    owed_by: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for machines."""
+        return asdict(self)
 
 
 _STUDIES = """
@@ -186,6 +213,31 @@ def list_alerts(journal: Journal, limit: int, study_id: int | None = None) -> li
         )
         for row in rows
     ]
+
+
+def delivery_of(journal: Journal, sequence: int) -> Delivery | None:
+    """Return the way of one alert so far, or None when there is none with that number."""
+    with journal.reading() as read:
+        alert = read.execute("SELECT * FROM outbox WHERE sequence = ?", (sequence,)).fetchone()
+        rows = read.execute(
+            "SELECT * FROM receipts WHERE sequence = ? ORDER BY received, central", (sequence,)
+        ).fetchall()
+    if alert is None:
+        return None
+    came = [row for row in rows if row["received"] is not None]
+    owed = [row for row in rows if row["received"] is None and row["waived"] is None]
+    return Delivery(
+        sequence,
+        alert["urgency"],
+        alert["created"],
+        alert["published"],
+        alert["settled"],
+        tuple(
+            ReceiptLine(row["central"], row["stored"], row["status"], row["received"])
+            for row in came
+        ),
+        tuple(row["central"] for row in owed),
+    )
 
 
 def sealed_alert(journal: Journal, sequence: int) -> bytes | None:

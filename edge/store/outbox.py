@@ -135,6 +135,14 @@ class Outbox:
             (sequence,) = write.execute("SELECT MAX(sequence) FROM outbox").fetchone()
         return int(sequence)
 
+    def last_drill(self) -> float | None:
+        """Return when the last drill was made, seconds since the epoch; None: never."""
+        with as_outbox_error(), self._journal.reading() as read:
+            (made,) = read.execute(
+                "SELECT MAX(created) FROM outbox WHERE study_id IS NULL AND urgency = 'drill'"
+            ).fetchone()
+        return None if made is None else float(made)
+
     def pending(self, limit: int, exclude: Collection[int]) -> Sequence[OutboxEntry]:
         """Return alerts to send now: most urgent first, then oldest.
 

@@ -46,6 +46,7 @@ class Answer:
 
     effect: Effect
     created: float
+    urgency: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,8 @@ class Settlements:
 
 def _settle(write: sqlite3.Connection, receipt: ReceivedReceipt, now: float) -> Answer:
     alert = write.execute(
-        "SELECT alert_id, digest, created FROM outbox WHERE sequence = ?", (receipt.sequence,)
+        "SELECT alert_id, digest, created, urgency FROM outbox WHERE sequence = ?",
+        (receipt.sequence,),
     ).fetchone()
     if (
         alert is None
@@ -178,4 +180,5 @@ def _settle(write: sqlite3.Connection, receipt: ReceivedReceipt, now: float) -> 
         (now, now, receipt.sequence),
     )
     settled = settle_paid(write, [receipt.sequence], now)
-    return Answer(Effect.SETTLED if settled else Effect.NOTED, alert["created"])
+    effect = Effect.SETTLED if settled else Effect.NOTED
+    return Answer(effect, alert["created"], alert["urgency"])

@@ -36,6 +36,7 @@ COMMANDS = [
     "studies show",
     "alerts list",
     "alerts show",
+    "drill",
     "audit show",
     "audit verify",
 ]

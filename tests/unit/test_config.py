@@ -70,6 +70,7 @@ inbound_mb = 200
 network_timeout_s = 2.5
 [analysis]
 packages = "/data/models"
+engines_mb = 512
 last_resort_s = 3
 threads = 2
 slice_timeout_s = 10
@@ -88,6 +89,8 @@ identity = true
 receipts = false
 receipts_from = ["ward"]
 escalate_after_s = 60
+drill_every_h = 24
+key_overlap_days = 7
 [log]
 level = "debug"
 """,
