@@ -224,7 +224,13 @@ def _on_gpu(
                 graph.write_bytes(graphs.native)
                 capability = _TRIAL if bench.gpu is None else None
                 plan = BuildPlan(
-                    graph, target, module, shapes, _workspace(package), capability=capability
+                    graph,
+                    target,
+                    module,
+                    shapes,
+                    _workspace(package),
+                    capability=capability,
+                    timing_cache=bench.store.folder / f"{module}.timings",
                 )
                 notes.extend(build(plan, on_progress=bench.on_progress).warnings)
 

@@ -13,6 +13,7 @@ Module = Literal["tensorrt", "tensorrt_rtx"]
 MODULES: tuple[Module, ...] = get_args(Module)
 
 _MIB = 1 << 20
+LEAST_WORKSPACE = 16 * _MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class BuildPlan:
 
     def smaller(self) -> BuildPlan:
         """Return the same build with a quarter of the workspace, at least 16 MiB."""
-        return replace(self, workspace=max(self.workspace // 4, 16 * _MIB))
+        return replace(self, workspace=max(self.workspace // 4, LEAST_WORKSPACE))
 
     def to_json(self) -> str:
         """Return one line."""

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from engines.build.memory import fitted, memory_here
 from engines.build.plan import BuildPlan
 
 _WORKER = (sys.executable, "-m", "engines.build.worker")
@@ -118,7 +119,7 @@ def build(
     Parameters
     ----------
     plan : BuildPlan
-        What to build.
+        What to build; it is held within this machine's memory, see `engines.build.memory`.
     on_progress : callable, optional
         Told of every phase and step.
     cancelled : callable
@@ -139,8 +140,9 @@ def build(
         or the process died: twice, where it was killed for memory.
     """
     began = time.monotonic()
+    plan, notes = fitted(plan, memory_here())
     attempt = _run(plan, on_progress, cancelled, worker)
-    warnings, peak = attempt.warnings, attempt.peak
+    warnings, peak = [*notes, *attempt.warnings], attempt.peak
     if attempt.for_memory:
         first, plan = plan, plan.smaller()
         warnings.append(_retrying(first, plan, attempt.peak))
