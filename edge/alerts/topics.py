@@ -152,6 +152,21 @@ def parse_alert_topic(topic: str) -> AlertTopic:
     raise InvalidTopicError(msg)
 
 
+def parse_feedback_topic(topic: str) -> tuple[str, str]:
+    """Read the topic of a device's feedback; returns (site, device).
+
+    Raises
+    ------
+    InvalidTopicError
+        When it is not the topic of feedback.
+    """
+    match topic.split("/"):
+        case ["scanside", "v1", site, device, "feedback"]:
+            return _names(site, device)
+    msg = "not the topic of a device's feedback"
+    raise InvalidTopicError(msg)
+
+
 def parse_state_topic(topic: str) -> tuple[str, str]:
     """Read the topic of a device's state; returns (site, device).
 

@@ -105,12 +105,17 @@ def seal_feedback(
 def open_feedback(
     message: bytes,
     *,
-    me: PrivateKey,
+    me: PrivateKey | Sequence[PrivateKey],
     trusted: TrustedDevices,
     now: datetime,
     max_age: timedelta | None = None,
-) -> Feedback:
-    """Decrypt and verify a message. Repeats are the receiver's to drop, by device and sequence.
+) -> tuple[Feedback, str]:
+    """Decrypt and verify a message. Repeats are the receiver's to drop, by key and sequence.
+
+    Returns
+    -------
+    tuple of Feedback and str
+        What was said, and the thumbprint of the key that signed it.
 
     Raises
     ------
@@ -138,7 +143,8 @@ def open_feedback(
     if max_age is not None and not -CLOCK_SKEW <= now - created <= max_age:
         raise SealError(Refusal.STALE, "created too long ago, or in the future")
     document.pop("feedback")
-    return Feedback(**{**document, "finding": Finding(**document["finding"])})
+    feedback = Feedback(**{**document, "finding": Finding(**document["finding"])})
+    return feedback, sender.key.kid
 
 
 @cache

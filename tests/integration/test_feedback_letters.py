@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -26,6 +26,8 @@ from edge.keys import KeyRing, load_trusted
 from edge.store.feedback import FeedbackStore, Verdict
 from edge.store.studies import Store
 from tools.broker import LocalBroker
+from tools.central.database import open_database
+from tools.central.feedback import latest
 
 DR_ZAINAB = User(1, "Dr Zainab", Role.PHYSICIAN, "ar", 0.0, 0.0, False)
 
@@ -86,6 +88,9 @@ def test_a_word_is_sent_when_the_broker_is_back_and_opened_by_central(
     verdicts.say(DR_ZAINAB, 1, alert, 0, Verdict.DISAGREE, "calcified falx")
     assert [number for number, _ in feedback.pending(9, ())] == [1]
     broker.start()
+    central.start(broker)
+    assert central.subscriber is not None
+    assert central.subscriber.wait_until_subscribed(PATIENCE_S)
     try:
         with listening(broker) as came:
             verdicts.say(DR_ZAINAB, 1, alert, 0, Verdict.AGREE, "")
@@ -95,7 +100,7 @@ def test_a_word_is_sent_when_the_broker_is_back_and_opened_by_central(
                 assert message.topic == "scanside/v1/north/ct-1/feedback"
                 for secret in (b"falx", b"Zainab", b"1.2.3"):
                     assert secret not in message.payload
-                opened = open_feedback(
+                opened, _ = open_feedback(
                     bytes(message.payload),
                     me=central.keys.sealing,
                     trusted=load_trusted(central.folder),
@@ -103,9 +108,19 @@ def test_a_word_is_sent_when_the_broker_is_back_and_opened_by_central(
                 )
                 words[opened.sequence] = opened.verdict
             assert words[2] == "agree"
+            # What central has taken before an alert that was sent later, it has kept.
+            outbox.add(device.entry(1))
+            publisher.wake()
+            assert central.wait_for_alerts(1)
     finally:
         publisher.stop()
     assert feedback.pending(9, ()) == []
+    central.stop()
+    with closing(open_database(str(central.folder / "alerts.db"))) as database:
+        kept = {row.verdict: row for row in latest(database, 9)}
+    assert kept["agree"].who == "Dr Zainab"
+    assert kept["agree"].alert_id == alert.id
+    assert kept["agree"].flagged
     acts = [entry.act for entry in read_entries(store.journal, 9)]
     assert [act.on for act in acts] == ["feedback:2 study:1", "feedback:1 study:1"]
     assert {act.who for act in acts} == {"console:Dr Zainab (physician)"}

@@ -162,13 +162,15 @@ def sent(**changes: object) -> Feedback:
 
 
 def opened(message: bytes, keys: DeviceKeys, trusted: TrustedDevices | None = None) -> Feedback:
-    return open_feedback(
+    feedback, kid = open_feedback(
         message,
         me=keys.sealing,
         trusted=trusted or keys.trust_in_itself,
         now=NOW,
         max_age=timedelta(days=1),
     )
+    assert kid == keys.signing.kid
+    return feedback
 
 
 def sealed(feedback: Feedback, keys: DeviceKeys) -> bytes:

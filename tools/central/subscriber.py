@@ -39,6 +39,7 @@ from edge.alerts.topics import (
 )
 from edge.audit import Act, Audit
 from edge.keys import CentralKeys
+from tools.central.feedback import FeedbackTray
 from tools.central.opening import Candidate, open_alert
 from tools.central.receipts import ReceiptDesk
 from tools.central.records import Kept, Record, Standing
@@ -139,6 +140,7 @@ class Subscriber:
         self._on_turn = on_turn
         self._rules = rules or Rules()
         self._audit = audit
+        self._feedback = FeedbackTray(store.database, keys, trust, self._rules.max_age)
         self._desk = ReceiptDesk(store.database, store.owner, keys)
         expiry_s = SESSION_EXPIRY_S if self._rules.share is None else SHARED_EXPIRY_S
         self._session = Session(expiry_s, receive_maximum=MAX_BATCH)
@@ -261,13 +263,22 @@ class Subscriber:
         try:
             topic = parse_alert_topic(message.topic)
         except InvalidTopicError:
-            self._take_state(message)
+            if not self._take_feedback(message):
+                self._take_state(message)
             return None
         try:
             return open_alert(message, topic, self._keys, self._trust, self._rules.max_age)
         except SealError as error:
             self._count_refusal(error)
             return None
+
+    def _take_feedback(self, message: Message) -> bool:
+        """Keep a physician's word; return whether the message was meant to be one."""
+        try:
+            return self._feedback.take(message)
+        except SealError as error:
+            self._count_refusal(error)
+            return True
 
     def _keep(self, opened: Sequence[Candidate]) -> list[Received]:
         """Keep alerts and write their receipts, in one transaction; return the new ones."""

@@ -21,7 +21,7 @@ from edge.commands.arguments import CommandError, Commands, command, number
 from edge.keys import CENTRAL_PUBLIC, TrustedDevice, TrustedDevices, load_trusted
 from edge.keys.public import read_public
 from edge.store.journal import Journal
-from tools.central import overview
+from tools.central import feedback, overview
 from tools.central.database import Database, open_database
 from tools.central.hand_on.queue import bring_back
 from tools.central.settings import CentralSettings, first_line, is_postgresql, read_settings
@@ -34,6 +34,8 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     alerts = command(commands, "alerts", _alerts, "the latest alerts")
     _options(alerts)
     alerts.add_argument("--show", type=number, metavar="NUMBER", help="one alert as it was signed")
+    words = command(commands, "feedback", _feedback, "physicians' words on findings")
+    _options(words)
     _options(command(commands, "events", _events, "silence, missed drills, gaps"))
     audit = command(commands, "audit", _audit, "what was refused, and whether the trail is whole")
     _options(audit)
@@ -104,6 +106,22 @@ def _events(options: argparse.Namespace) -> int:
         "over": lambda row: row.ended or Text("lasts", "bold red"),
     }
     _print(options, rows, columns, "Nothing has happened that you should know of.")
+    return 0
+
+
+def _feedback(options: argparse.Namespace) -> int:
+    with closing(_open(_settings(options))) as database:
+        rows = feedback.latest(database, options.limit)
+    columns: dict[str, Callable[[feedback.FeedbackRow], object]] = {
+        "stored": lambda row: row.stored,
+        "device": lambda row: f"{row.site}/{row.device}",
+        "finding": lambda row: row.finding,
+        "flagged": lambda row: "yes" if row.flagged else "no",
+        "word": lambda row: row.verdict,
+        "by": lambda row: f"{row.who} ({row.role})",
+        "note": lambda row: row.note,
+    }
+    _print(options, rows, columns, "No physician has said anything of a finding yet.")
     return 0
 
 

@@ -8,6 +8,7 @@ devices                what each device last said of itself, and when it was las
 receipts               answers that the broker has not yet taken
 hand_ons               who else waits to be told of which alert
 events                 what central itself has to say: silence, missed drills, gaps
+feedback               physicians' words on findings, each once
 ====================== ===================================================================
 
 It holds what the seal protected. Who may read the database reads alerts.
@@ -104,6 +105,22 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             ended TEXT                       -- when it was over; NULL while it lasts
         ) {strict}""",
         "CREATE UNIQUE INDEX events_open ON events (kind, site, device) WHERE ended IS NULL",
+    ),
+    (
+        """CREATE TABLE feedback (
+            id {key},
+            kid TEXT NOT NULL,               -- of the key that signed it
+            sequence {whole} NOT NULL,       -- of the device's feedback
+            created TEXT NOT NULL,
+            site TEXT NOT NULL,
+            device TEXT NOT NULL,
+            stored TEXT NOT NULL,
+            alert_id TEXT NOT NULL,          -- the alert that told of the finding
+            verdict TEXT NOT NULL,
+            body TEXT NOT NULL,              -- JSON, as it was signed
+            UNIQUE (kid, sequence, created)
+        ) {strict}""",
+        "CREATE INDEX feedback_of_alert ON feedback (alert_id)",
     ),
 )
 
