@@ -75,6 +75,10 @@ def compose(
         ((one, finding) for one in series for finding in one.findings),
         key=lambda pair: not pair[1].flagged,
     )
+    volumes = sorted(
+        ((one, volume) for one in series for volume in one.volumes),
+        key=lambda pair: not pair[1].flagged,
+    )
     used = {one.package.name: one.package for one in series if one.package is not None}
     return message.Alert(
         id=names.alert_id,
@@ -104,6 +108,21 @@ def compose(
             message.QualityFlag(flag.name, flag.value, flag.unit, flag.text)
             for flag in [flag for one in series for flag in one.quality][:_QUALITY]
         ),
+        measurements=tuple(
+            message.Measurement(
+                message.Code(
+                    volume.spec.code.scheme, volume.spec.code.value, volume.spec.code.meaning
+                ),
+                volume.spec.label,
+                round(volume.ml, 3),
+                volume.spec.flag_below_ml,
+                volume.spec.flag_above_ml,
+                volume.flagged,
+                one.series_uid,
+                "" if one.package is None else one.package.name,
+            )
+            for one, volume in volumes[:_FINDINGS]
+        ),
         timing=message.Timing(
             first_byte=_moment(facts.first_byte),
             last_byte=_moment(facts.last_byte) if decision.complete else None,
@@ -123,7 +142,7 @@ def identity_of(stored: Mapping[str, str]) -> message.Identity:
 
 
 def _rank(one: SeriesResult) -> tuple[bool, bool, bool]:
-    return not any(finding.flagged for finding in one.findings), not one.findings, not one.is_image
+    return not any(said.flagged for said in one.stated), not one.analysed, not one.is_image
 
 
 def _code(text: str, longest: int) -> str:
@@ -137,7 +156,7 @@ def _series(one: SeriesResult) -> message.SeriesRef:
         modality=_code(one.modality, 16),
         body_part=_code(one.body_part, 32),
         instances=one.instances,
-        analysed=bool(one.findings),
+        analysed=one.analysed,
         completed_by=one.evidence,
         reason=None if one.reason is None else one.reason[:_REASON_OF_SERIES],
     )

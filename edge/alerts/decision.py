@@ -10,7 +10,7 @@ import numpy as np
 from edge.alerts.topics import URGENCIES
 from edge.imaging.heatmap import Spot
 from edge.imaging.quality import Flag
-from engines import FindingSpec, ModelPackage, aggregate
+from engines import FindingSpec, ModelPackage, VolumeSpec, aggregate
 
 # A slice, by its instance's id in the journal and its frame.
 SliceId = tuple[int, int]
@@ -65,6 +65,28 @@ class SeriesFinding:
 
 
 @dataclass(frozen=True, slots=True)
+class SeriesVolume:
+    """How large one thing is in one series, as a model that segments measured it.
+
+    Parameters
+    ----------
+    spec : VolumeSpec
+        What was measured.
+    ml : float
+        Millilitres.
+    """
+
+    spec: VolumeSpec
+    ml: float
+
+    @property
+    def flagged(self) -> bool:
+        """Whether it lies outside what the package allows."""
+        low, high = self.spec.flag_below_ml, self.spec.flag_above_ml
+        return (low is not None and self.ml < low) or (high is not None and self.ml > high)
+
+
+@dataclass(frozen=True, slots=True)
 class SeriesResult:
     """A series as the alert tells of it.
 
@@ -81,7 +103,7 @@ class SeriesResult:
     package : ModelPackage or None
         The model that looked; None when none did.
     findings : tuple of SeriesFinding
-        Empty when it was not analysed.
+        Empty when it was not analysed, or measured instead.
     reason : str or None
         Why it was not analysed; None when it was, or is being.
     is_image : bool
@@ -90,6 +112,8 @@ class SeriesResult:
         What is missing or odd about the part that was analysed.
     quality : tuple of Flag
         Measured doubts about the images themselves.
+    volumes : tuple of SeriesVolume
+        What a model that segments measured.
     """
 
     series_uid: str
@@ -104,6 +128,17 @@ class SeriesResult:
     is_image: bool
     doubts: tuple[str, ...]
     quality: tuple[Flag, ...] = ()
+    volumes: tuple[SeriesVolume, ...] = ()
+
+    @property
+    def analysed(self) -> bool:
+        """Whether a model looked at it."""
+        return bool(self.stated)
+
+    @property
+    def stated(self) -> tuple[SeriesFinding | SeriesVolume, ...]:
+        """All that a model said of it."""
+        return (*self.findings, *self.volumes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +157,7 @@ class StudyDecision:
         codes = (
             f"{finding.spec.code.scheme}:{finding.spec.code.value}"
             for series in self.series
-            for finding in series.findings
+            for finding in series.stated
             if finding.flagged
         )
         return tuple(sorted(set(codes)))
@@ -185,17 +220,18 @@ def decide(series: Sequence[SeriesResult], *, complete: bool) -> StudyDecision:
     analysed, and what was not is in the reasons.
     """
     findings = [finding for one in series for finding in one.findings]
-    flagged = [finding for finding in findings if finding.flagged]
+    stated = [said for one in series for said in one.stated]
+    flagged = [said for said in stated if said.flagged]
     if flagged:
         outcome = "flagged"
     elif any(finding.abstained for finding in findings if finding.spec.reliable):
         outcome = "uncertain"
-    elif findings:
+    elif stated:
         outcome = "not_flagged"
     else:
         outcome = "not_analysed"
-    urgencies = [finding.spec.urgency for finding in flagged]
-    reasons = [one.reason for one in series if one.reason and (one.is_image or not findings)]
+    urgencies = [said.spec.urgency for said in flagged]
+    reasons = [one.reason for one in series if one.reason and (one.is_image or not stated)]
     doubts = [doubt for one in series for doubt in one.doubts]
     return StudyDecision(
         outcome=outcome,

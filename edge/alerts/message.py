@@ -169,6 +169,21 @@ class FindingResult:
 
 
 @dataclass(frozen=True)
+class Measurement:
+    """How large one thing is, in millilitres; flagged below or above what its package says."""
+
+    code: Code
+    label: str
+    value: float
+    flag_below: float | None
+    flag_above: float | None
+    flagged: bool
+    series_uid: str
+    model: str
+    unit: str = "ml"
+
+
+@dataclass(frozen=True)
 class ModelRef:
     """Which model ran, exactly: digest is the SHA-256 of its ONNX file, in hex."""
 
@@ -276,6 +291,7 @@ class Alert:
     model: tuple[ModelRef, ...]
     quality: tuple[QualityFlag, ...]
     timing: Timing
+    measurements: tuple[Measurement, ...] = ()
     progression: Progression | None = None
     follow_up: FollowUp | None = None
     audit: AuditHead | None = None
@@ -358,6 +374,9 @@ def _alert(document: dict[str, Any]) -> Alert:
         "findings": tuple(_finding(finding) for finding in document["findings"]),
         "model": tuple(ModelRef(**model) for model in document["model"]),
         "quality": tuple(QualityFlag(**flag) for flag in document["quality"]),
+        "measurements": tuple(
+            Measurement(**{**one, "code": Code(**one["code"])}) for one in document["measurements"]
+        ),
         "progression": Progression(**progression) if progression else None,
         "follow_up": FollowUp(**follow_up) if follow_up else None,
         "audit": AuditHead(**audit) if audit else None,

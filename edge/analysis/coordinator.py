@@ -23,12 +23,14 @@ from edge.analysis.models import Models
 from edge.analysis.news import Arrived, arrived
 from edge.analysis.progress import SeriesInProgress, StudyInProgress
 from edge.analysis.routing import SeriesAbout
+from edge.analysis.volume_desk import VolumeDesk, volume_job
+from edge.analysis.volume_messages import VolumeLooked
 from edge.analysis.worker_link import Replied, WorkerGone, WorkerLink
 from edge.config import Analysis
 from edge.intake.events import InstanceKept, SenderGone
 from edge.store.heatmaps import keep_heatmaps
 from edge.store.journal import StudyState
-from edge.store.records import Kept, StoredInstance, StoredStudy
+from edge.store.records import Kept, StoredInstance, StoredSeries, StoredStudy
 from edge.store.studies import Store
 
 log = logging.getLogger("scanside.analysis")
@@ -45,7 +47,7 @@ class _Stop:
     """Asks the coordinator's thread to end."""
 
 
-Event = InstanceKept | SenderGone | Replied | WorkerGone | _Stop
+Event = InstanceKept | SenderGone | Replied | VolumeLooked | WorkerGone | _Stop
 
 
 class Coordinator:
@@ -80,6 +82,7 @@ class Coordinator:
         self._on_arrived = on_arrived
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._link = WorkerLink(self._events.put)
+        self._volumes = VolumeDesk(self._events.put, timeout_s=settings.volume_timeout_s)
         self._studies: dict[int, StudyInProgress] = {}
         self._thread = threading.Thread(target=self._run, name="coordinator")
         self.alive_at = time.monotonic()  # when the thread last came round
@@ -127,6 +130,7 @@ class Coordinator:
                     self._tick()
                     next_tick = time.monotonic() + _TICK_S
         finally:
+            self._volumes.stop()
             self._link.stop()
 
     def _handle(self, event: Event) -> None:
@@ -137,6 +141,8 @@ class Coordinator:
                 for series in study.series.values():
                     series.sender_gone(event.sender, orderly=event.orderly)
                 self._judge(study)
+        elif isinstance(event, VolumeLooked):
+            self._on_volume(event)
         elif isinstance(event, Replied):
             if event.generation == self._link.generation:
                 self._link.answered()
@@ -154,8 +160,6 @@ class Coordinator:
         if new is not None:
             self._link.ask(new)
         self.alive_at = time.monotonic()
-
-    # Instances
 
     def _on_instance(self, event: InstanceKept) -> None:
         receipt = event.receipt
@@ -204,26 +208,18 @@ class Coordinator:
     def _look_again(self, study: StudyInProgress, series: SeriesInProgress) -> None:
         """Ask for all that is known of a series once more, from the store."""
         series.start_over()
-        stored = next(one for one in self._store.study(study.id).series if one.id == series.id)
-        for instance in stored.instances:
+        for instance in self._stored(study, series).instances:
             if instance.id in series.instances:
                 self._look(study, series, instance)
+
+    def _stored(self, study: StudyInProgress, series: SeriesInProgress) -> StoredSeries:
+        return next(one for one in self._store.study(study.id).series if one.id == series.id)
 
     def _take_up(self, stored: StoredStudy) -> StudyInProgress | None:
         """Bring a study in from the store, as after a restart; None if it is quarantined."""
         if stored.state is StudyState.QUARANTINED:
             return None
-        told = self._store.last_result(stored)
-        study = StudyInProgress(
-            id=stored.id,
-            study_uid=stored.study_uid,
-            pseudonym=stored.pseudonym,
-            identity=stored.identity,
-            key=stored.key,
-            first_byte=stored.first_byte,
-            last_byte=stored.last_byte,
-            told=None if told is None else Told.from_json(told),
-        )
+        study = StudyInProgress.of(stored, self._store.last_result(stored))
         self._studies[study.id] = study
         for one in stored.series:
             if not one.instances:
@@ -251,7 +247,7 @@ class Coordinator:
     ) -> None:
         if instance.set_aside is not None or instance.conflict:
             return
-        if series.package is None or series.failure is not None:
+        if series.package is None or series.failure is not None or series.is_volume:
             return
         self._link.ask(
             Look(
@@ -265,8 +261,6 @@ class Coordinator:
                 order=float(instance.id),
             )
         )
-
-    # Completeness
 
     def _judge(self, study: StudyInProgress) -> None:
         now = time.monotonic()
@@ -286,7 +280,10 @@ class Coordinator:
 
     def _close(self, study: StudyInProgress, series: SeriesInProgress) -> None:
         """Have the last slices of a complete series looked at, if there is who looks."""
-        if series.can_be_looked_at:
+        if series.can_be_looked_at and series.is_volume:
+            job = volume_job(study, series, self._stored(study, series), self._models.load())
+            self._volumes.ask(job)
+        elif series.can_be_looked_at:
             self._link.ask(Close(study.id, series.id, series.reopened))
         else:
             series.finished = True
@@ -299,8 +296,6 @@ class Coordinator:
             self._store.study_state(study.id, StudyState.DECIDED, study.instances)
         else:
             self._say(study, decision, step, StudyState.DECIDED)
-
-    # The worker
 
     def _start_worker(self) -> None:
         self._link.start()
@@ -322,10 +317,20 @@ class Coordinator:
                 self._foretell(study)
         elif series.evidence is not None and reply.revision == series.reopened:
             series.finished = True
-            if study.complete:
-                self._conclude(study)
-            else:
-                self._foretell(study)
+            self._go_on(study)
+
+    def _on_volume(self, looked: VolumeLooked) -> None:
+        found = self._find(looked.job.series)
+        if found is not None and found[1].heard_volume(looked):
+            self._models.ran(found[1].package, looked)
+            found[0].tail_inference_ms += looked.inference_ms
+            self._go_on(found[0])
+
+    def _go_on(self, study: StudyInProgress) -> None:
+        if study.complete:
+            self._conclude(study)
+        else:
+            self._foretell(study)
 
     def _foretell(self, study: StudyInProgress) -> None:
         """Send a provisional alert as soon as what was seen is conclusive."""

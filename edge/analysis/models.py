@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from edge.analysis.messages import EngineName, Load, Loaded
 from edge.analysis.routing import SeriesAbout, choose
+from edge.analysis.volume_messages import VolumeLooked
 from edge.packages import Shelf
 from engines import Activated, ActivationError, ModelPackage, PackageError
 
@@ -95,10 +96,11 @@ class Models:
         again = [
             one for one in self._packages if current[one.name] != self._activated.get(one.name)
         ]
-        return self._load(again) if again else None
+        return self._load(again) if any(not one.volumes for one in again) else None
 
     def _load(self, packages: Sequence[ModelPackage]) -> Load:
-        folders = tuple((one.name, one.path) for one in packages)
+        # Models of volumes are loaded when there is one, by a process that ends with it.
+        folders = tuple((one.name, one.path) for one in packages if not one.volumes)
         # An engine that ends the worker when it is loaded is not tried again: FP32 alone, then.
         trusting = self._shelf is not None and not self._loading_deaths
         return Load(folders, self._threads, self._shelf.store if trusting and self._shelf else None)
@@ -128,6 +130,11 @@ class Models:
         self.engines[package.name] = name
         log.info("Model %s %s is served by %s %s", package.name, package.version, *name)
         self._note(package, name)
+
+    def ran(self, package: ModelPackage | None, looked: VolumeLooked) -> None:
+        """Note what ran a model of volumes."""
+        if package is not None and looked.reason is None:
+            self._serves(package, looked.engine)
 
     def died_loading(self) -> None:
         """Note that a worker died while it loaded; after three times in a row none can look."""

@@ -9,12 +9,14 @@ import math
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from edge.alerts.decision import (
     CONFLICT,
     QUIET,
     SeriesFinding,
     SeriesResult,
+    SeriesVolume,
     SliceId,
     doubts_of,
     find,
@@ -31,11 +33,12 @@ from edge.analysis.messages import (
     SliceScore,
 )
 from edge.analysis.routing import SeriesAbout
+from edge.analysis.volume_messages import VolumeLooked
 from edge.imaging.geometry import describe_stack
 from edge.imaging.heatmap import Spot
 from edge.imaging.quality import Flag, SliceMeasures, Stacked, flags
 from edge.store.heatmaps import KeptHeatmap
-from edge.store.records import StoredInstance
+from edge.store.records import StoredInstance, StoredStudy
 from edge.store.study_key import StudyKey
 from engines import ModelPackage
 
@@ -55,6 +58,7 @@ class SeriesInProgress:
     about: SeriesAbout
     package: ModelPackage | None = None
     failure: str | None = None  # why the chosen package cannot look
+    refusal: str | None = None  # why it did not: the slices make no volume
     reopened: int = 0
     evidence: Evidence | None = None
     finished: bool = False
@@ -70,6 +74,7 @@ class SeriesInProgress:
     scores: dict[SliceId, tuple[float, ...]] = field(default_factory=dict)
     unfamiliar: set[SliceId] = field(default_factory=set)
     measures: dict[SliceId, SliceMeasures] = field(default_factory=dict)
+    volumes: tuple[SeriesVolume, ...] = ()
     spots: dict[tuple[SliceId, int], Spot] = field(default_factory=dict)  # by slice and finding
     unreadable: dict[int, str] = field(default_factory=dict)
     inference_ms: float = 0.0
@@ -143,6 +148,21 @@ class SeriesInProgress:
                 self.unreadable[reply.instance] = reply.unreadable
         return tuple(self._map(one) for one in reply.seen)
 
+    def heard_volume(self, looked: VolumeLooked) -> bool:
+        """Take in what came of looking at the series as a volume; False if more came since."""
+        if looked.job.revision != self.reopened or self.evidence is None:
+            return False
+        self.measured(looked.measured)
+        self.unreadable.update(looked.unreadable)
+        self.inference_ms += looked.inference_ms
+        specs = () if self.package is None else self.package.volumes
+        pairs = zip(specs, looked.volumes_ml, strict=False)  # none, or one for each
+        self.volumes = tuple(SeriesVolume(spec, ml) for spec, ml in pairs)
+        self.refusal = looked.reason
+        self.engine = looked.engine
+        self.finished = True
+        return True
+
     def _map(self, seen: Seen) -> KeptHeatmap:
         """Note where a flagged finding is seen, and return its map."""
         assert self.package is not None  # noqa: S101  # a model saw it
@@ -171,19 +191,26 @@ class SeriesInProgress:
         """Whether there is something to look at and a model to do it."""
         return self.images > 0 and self.package is not None and self.failure is None
 
+    @property
+    def is_volume(self) -> bool:
+        """Whether it is looked at as a whole, once it is complete."""
+        return self.package is not None and bool(self.package.volumes)
+
     def start_over(self) -> None:
         """Forget what a worker said that is no more."""
         self.scores.clear()
         self.unfamiliar.clear()
         self.measures.clear()
         self.spots.clear()
+        self.volumes = ()
+        self.refusal = None
         self.unreadable.clear()
         self.finished = False
         self.inference_ms = 0.0
 
     def result(self) -> SeriesResult:
         """Return the series as an alert tells of it."""
-        findings = self._findings()
+        findings, analysed = self._findings(), bool(self.scores or self.volumes)
         return SeriesResult(
             series_uid=self.series_uid,
             modality=self.about.modality,
@@ -191,12 +218,13 @@ class SeriesInProgress:
             acquired=self.about.acquired,
             instances=len(self.instances),
             evidence=None if self.evidence is None else self.evidence.value,
-            package=self.package if findings else None,
+            package=self.package if analysed else None,
             findings=findings,
-            reason=None if findings or not self.finished else self._reason(),
+            reason=None if analysed or not self.finished else self._reason(),
             is_image=self.images > 0,
-            doubts=tuple(self._doubts(bool(findings))),
+            doubts=tuple(self._doubts(analysed)),
             quality=self._quality(),
+            volumes=self.volumes,
         )
 
     def _findings(self) -> tuple[SeriesFinding, ...]:
@@ -225,6 +253,8 @@ class SeriesInProgress:
             return NO_MODEL
         if self.failure is not None:
             return self.failure
+        if self.refusal is not None:
+            return self.refusal
         causes = ", ".join(sorted(set(self.unreadable.values())))
         return f"no image could be read: {causes}" if causes else "too few images"
 
@@ -255,6 +285,20 @@ class StudyInProgress:
     told: Told | None
     tail_inference_ms: float = 0.0  # in the engine, after the last byte
     series: dict[int, SeriesInProgress] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, stored: StoredStudy, told: dict[str, Any] | None) -> StudyInProgress:
+        """Return a study as the store has it, without its series; `told` was last said of it."""
+        return cls(
+            id=stored.id,
+            study_uid=stored.study_uid,
+            pseudonym=stored.pseudonym,
+            identity=stored.identity,
+            key=stored.key,
+            first_byte=stored.first_byte,
+            last_byte=stored.last_byte,
+            told=None if told is None else Told.from_json(told),
+        )
 
     @property
     def instances(self) -> int:

@@ -151,6 +151,11 @@ def print_alert(body: bytes, *, as_json: bool) -> None:
             f"  {finding.label}: {finding.probability:.2f} "
             f"(flagged from {finding.threshold:.2f}), {said}, by {finding.model}"
         )
+    for one in alert.measurements:
+        said = "flagged" if one.flagged else "not flagged"
+        console.print(f"  {one.label}: {one.value:.1f} {one.unit}, {said}, by {one.model}")
+    for flag in alert.quality:
+        console.print(f"  Image quality: {flag.text}")
     for reason in alert.reasons:
         console.print(f"  {reason}")
     console.print(alert.notice)

@@ -125,6 +125,13 @@ class Analysis(Section):
         description="A worker that needs longer for one step is stopped, and the study is "
         "tried once more.",
     )
+    volume_timeout_s: float = Field(
+        1800,
+        gt=0,
+        le=86400,
+        description="A model of whole volumes that needs longer for one series is stopped, and the "
+        "alert says so.",
+    )
 
 
 class Broker(Section):

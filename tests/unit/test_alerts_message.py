@@ -23,6 +23,7 @@ from edge.alerts.message import (
     FollowUp,
     Identity,
     Location,
+    Measurement,
     MessageError,
     ModelRef,
     Patient,
@@ -98,6 +99,11 @@ EVERYTHING = replace(
     FINAL,
     patient=replace(FINAL.patient, identity=Identity("P-1", "Hospital", "Núñez^Ana", "19500101")),
     quality=(QualityFlag("motion", 0.7, "1", "The patient moved."),),
+    measurements=(
+        Measurement(
+            Code("SCT", "1", "Hippocampus"), "Hippocampus", 3.2, 2.5, None, False, "1.2.3", "m"
+        ),
+    ),
     progression=Progression("1.2.9", 31.0, "larger", 14.2, "mm", "Larger than a month ago."),
     follow_up=FollowUp(90, "CT in three months.", "Fleischner 2017"),
 )
@@ -197,6 +203,7 @@ def test_the_schema_and_the_classes_name_the_same_fields() -> None:
         "finding": FindingResult,
         "model": ModelRef,
         "quality": QualityFlag,
+        "measurement": Measurement,
         "progression": Progression,
         "follow_up": FollowUp,
         "timing": Timing,
@@ -221,6 +228,11 @@ WRONG: dict[str, dict[str, Any]] = {
     "an unknown outcome": {"outcome": "normal"},
     "not analysed without a reason": {"outcome": "not_analysed", "reasons": []},
     "flagged without a flagged finding": {"outcome": "flagged", "findings": []},
+    "flagged with a measurement that is not": {
+        "outcome": "flagged",
+        "findings": [],
+        "measurements": json.loads(EVERYTHING.to_json())["measurements"],
+    },
     "a retraction of nothing": {"status": "retracted", "supersedes": None},
     "a pseudonym in clear": {"patient": {"pseudonym": "Doe", "identity": None}},
     "an unknown member": {"extra": 1},

@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import get_args
 
@@ -30,6 +31,7 @@ from rich.text import Text
 from tools.scanner import brain_mri, chest_xray, head_ct
 from tools.scanner.gather import GatherError, Instance, from_memory, gather
 from tools.scanner.head_bleed import BleedKind
+from tools.scanner.nifti import NiftiError, series_from_nifti
 from tools.scanner.peer import Peer, PeerError, SendError, check_ae_title, is_stored
 from tools.scanner.send import CALLING_AE_TITLE, Manner, SendReport, echo, send
 from tools.scanner.series import write_series
@@ -44,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = arguments.run
     try:
         return command(arguments)
-    except (GatherError, SlicesError, PeerError, ValueError) as error:
+    except (GatherError, SlicesError, NiftiError, PeerError, ValueError) as error:
         return _complain(error, WRONG_INPUT)
     except OSError as error:
         return _complain(f"{error.filename or 'a file'}: {error.strerror}.", WRONG_INPUT)
@@ -94,6 +96,16 @@ def _parser() -> argparse.ArgumentParser:
     slices.add_argument("folder", type=Path, help="holds NN-brain.jpg and NN-bone.jpg")
     _add_destination(slices)
     slices.set_defaults(run=_from_slices)
+
+    nifti = commands.add_parser("from-nifti", help="make an MR series from a NIfTI file")
+    nifti.add_argument("file", type=Path, help=".nii or .nii.gz")
+    nifti.add_argument(
+        "--patient", metavar="ID", help="Patient ID; two files with the same one are one patient"
+    )
+    nifti.add_argument("--date", type=_date, metavar="YYYY-MM-DD", help="of the study; default now")
+    nifti.add_argument("--flair", action="store_true", help="call it a FLAIR; default a T1")
+    _add_destination(nifti)
+    nifti.set_defaults(run=_from_nifti)
     return parser
 
 
@@ -155,6 +167,13 @@ def _phantom(arguments: argparse.Namespace) -> int:
 def _from_slices(arguments: argparse.Namespace) -> int:
     series = series_from_slices(arguments.folder)
     return _deliver(series, arguments, Path(f"slices-{arguments.folder.resolve().name}"), None)
+
+
+def _from_nifti(arguments: argparse.Namespace) -> int:
+    series = series_from_nifti(
+        arguments.file, when=arguments.date, patient=arguments.patient, flair=arguments.flair
+    )
+    return _deliver(series, arguments, Path(f"nifti-{arguments.file.name.split('.')[0]}"), None)
 
 
 def _head_ct(arguments: argparse.Namespace) -> tuple[list[FileDataset], dict[str, object]]:
@@ -287,6 +306,13 @@ def _title(text: str) -> str:
         return check_ae_title(text)
     except PeerError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _date(text: str) -> datetime:
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").astimezone()
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2026-05-01.") from error
 
 
 def _count(text: str) -> int:

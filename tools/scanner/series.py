@@ -138,6 +138,77 @@ def ct_series(
     return series
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Slices that lie in any direction.
+
+    Parameters
+    ----------
+    orientation : tuple of 6 float
+        Image Orientation (Patient).
+    positions : tuple of 3 float, each
+        Image Position (Patient) of each slice, in mm.
+    spacing_mm : (float, float)
+        Distance of rows, then of columns.
+    thickness_mm : float
+        Distance of slices, which touch.
+    """
+
+    orientation: tuple[float, ...]
+    positions: tuple[tuple[float, float, float], ...]
+    spacing_mm: tuple[float, float]
+    thickness_mm: float
+
+
+def mr_volume(
+    signal: NDArray[np.uint16],
+    subject: Subject,
+    exam: Exam,
+    placed: Placed,
+    window: tuple[int, int],
+    *,
+    flair: bool,
+) -> list[FileDataset]:
+    """Return one MR Image Storage instance per slice of a 3-D acquisition.
+
+    Parameters
+    ----------
+    signal : ndarray of uint16, shape (slices, rows, columns)
+        Signal, no unit.
+    subject, exam, placed
+        Who, what, where.
+    window : (int, int)
+        Window Center and Width.
+    flair : bool
+        Fluid-attenuated inversion recovery; otherwise a T1-weighted gradient echo.
+    """
+    uids = _SeriesUids()
+    series = []
+    for index, plane in enumerate(signal):
+        ds = _instance(MRImageStorage, "MR", subject, exam, uids=uids, number=index + 1)
+        ds.ImageType = ["ORIGINAL", "PRIMARY", "OTHER"]
+        ds.FrameOfReferenceUID, ds.PositionReferenceIndicator = uids.frame_of_reference, ""
+        ds.PatientPosition = "HFS"
+        ds.PixelSpacing, ds.SliceThickness = list(placed.spacing_mm), placed.thickness_mm
+        ds.ImageOrientationPatient = [_ds(value) for value in placed.orientation]
+        ds.ImagePositionPatient = [_ds(value) for value in placed.positions[index]]
+        _in_time(ds, exam.when)
+        ds.AcquisitionNumber, ds.ImagesInAcquisition = 1, len(signal)
+        _pixels(ds, plane, bits=16)
+        ds.WindowCenter, ds.WindowWidth = window
+        ds.ScanOptions, ds.MRAcquisitionType = "", "3D"
+        if flair:
+            ds.ScanningSequence, ds.SequenceVariant = ["SE", "IR"], ["SK", "SP"]
+            ds.RepetitionTime, ds.EchoTime, ds.InversionTime = 5000, 340, 1800
+        else:
+            ds.ScanningSequence, ds.SequenceVariant = ["GR", "IR"], ["SK", "SP", "MP"]
+            ds.RepetitionTime, ds.EchoTime, ds.InversionTime = 2300, 3, 900
+        ds.EchoTrainLength, ds.MagneticFieldStrength = 1, 3
+        ds.SpacingBetweenSlices = placed.thickness_mm
+        series.append(ds)
+    return series
+
+
 def mr_series(
     signal: NDArray[np.uint16], subject: Subject, exam: Exam, grid: Grid, window: tuple[int, int]
 ) -> list[FileDataset]:
@@ -294,6 +365,11 @@ def _pixels(ds: Dataset, plane: NDArray[np.uint16], *, bits: int) -> None:
     ds.PixelRepresentation = 0
     ds.PixelData = np.ascontiguousarray(plane, dtype="<u2").tobytes()
     ds["PixelData"].VR = "OW"
+
+
+def _ds(value: float) -> float:
+    """Return a number that fits a Decimal String, 16 characters (PS3.5 table 6.2-1)."""
+    return float(f"{value:.8g}")
 
 
 def _code(value: str, scheme: str, meaning: str) -> Dataset:

@@ -1,0 +1,115 @@
+"""The process that looks at one volume and ends: what it took of the memory goes back at once.
+
+A volume of 256 x 256 x 256 takes minutes on two cores and gigabytes while it lasts. So it is
+looked at beside the worker of slices, which goes on, at a lower priority, and in a process that a
+crash may end without anyone else noticing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from multiprocessing.connection import Connection
+
+import cv2
+import numpy as np
+
+from edge.analysis.messages import Measured
+from edge.analysis.models import ENGINE_FAILED
+from edge.analysis.volume_messages import VolumeJob, VolumeLooked
+from edge.imaging.conform import CannotConform, conform
+from edge.imaging.header import Limits, UnreadableInstance
+from edge.imaging.pixels import Slice, decode
+from edge.imaging.quality import expected_anatomy, measure
+from edge.imaging.volume import NoVolume, assemble
+from edge.store.spool import read_record
+from edge.store.study_key import SealBroken, StudyKey
+from engines import (
+    EngineError,
+    ModelPackage,
+    PackageError,
+    Serving,
+    segment,
+    serve,
+    volume_ml,
+)
+
+_NICE = 5
+
+
+def look(job: VolumeJob) -> VolumeLooked:
+    """Read a series, make the volume, ask the model, and measure what it found."""
+    try:
+        serving = serve(job.package, job.engines, threads=job.threads)
+    except (EngineError, PackageError) as error:
+        return VolumeLooked(job, (), ENGINE_FAILED, note=str(error))
+    slices, measured, unreadable = _read(job, serving.package)
+    if unreadable:
+        # A hole in a volume is not a smaller volume.
+        why = ", ".join(sorted({reason for _, reason in unreadable}))
+        reason = f"{len(unreadable)} of {len(job.images)} images could not be read: {why}"
+        return VolumeLooked(job, (), reason, measured=measured, unreadable=unreadable)
+    try:
+        volumes, spent = _ask(serving, slices)
+    except (NoVolume, CannotConform, EngineError) as error:
+        return VolumeLooked(job, (), str(error), measured=measured)
+    name = (serving.engine.name, serving.engine.precision)
+    return VolumeLooked(job, volumes, None, name, spent, measured)
+
+
+def _read(
+    job: VolumeJob, package: ModelPackage
+) -> tuple[list[Slice], tuple[Measured, ...], tuple[tuple[int, str], ...]]:
+    key = StudyKey(job.key)
+    anatomy = expected_anatomy(part for route in package.routes for part in route.body_parts)
+    slices: list[Slice] = []
+    measured: list[Measured] = []
+    unreadable: list[tuple[int, str]] = []
+    for instance, record in job.images:
+        try:
+            frames = decode(read_record(record, key), limits=Limits())
+        except UnreadableInstance as error:
+            unreadable.append((instance, error.reason.value))
+            continue
+        except (SealBroken, OSError):
+            unreadable.append((instance, "damaged on the disk"))
+            continue
+        measured.extend(
+            Measured(instance, one.frame, measure(one, job.modality, anatomy)) for one in frames
+        )
+        slices.extend(frames)
+    return slices, tuple(measured), tuple(unreadable)
+
+
+def _ask(serving: Serving, slices: list[Slice]) -> tuple[tuple[float, ...], float]:
+    volume = assemble(slices)
+    slices.clear()  # the volume holds them
+    package, spec = serving.package, serving.package.input
+    assert spec.spacing_mm is not None  # noqa: S101  # a package of volumes has one
+    eaten = conform(volume.voxels, volume.affine, spec)[np.newaxis]
+    del volume
+    began = time.perf_counter()
+    scores = serving.engine.infer({spec.tensor: eaten})[package.output.tensor][0]
+    spent = (time.perf_counter() - began) * 1000
+    classes = segment(scores)
+    found = tuple(volume_ml(one, classes, spec.spacing_mm) for one in package.volumes)
+    return found, spent
+
+
+def main() -> None:
+    """Answer the one job that the daemon sends over the socket whose number is the argument."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the daemon decides when this ends
+    os.nice(_NICE)
+    cv2.setNumThreads(1)
+    # Either error says that the daemon is gone.
+    with Connection(int(sys.argv[1])) as daemon, suppress(EOFError, ConnectionError):
+        daemon.send(look(daemon.recv()))
+    # The engine's own threads need no farewell, and some would delay it.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
