@@ -28,7 +28,7 @@ _ROUND_S = 0.2
 def volume_job(
     study: StudyInProgress, series: SeriesInProgress, stored: StoredSeries, load: Load
 ) -> VolumeJob:
-    """Return the job of looking at a complete series whose package takes volumes; `load` says how."""
+    """Return the job of looking at a complete series that is a volume; `load` says how."""
     assert series.package is not None  # noqa: S101  # the caller asked whether it can be looked at
     images = (one for one in stored.instances if one.set_aside is None and not one.conflict)
     return VolumeJob(
