@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge.imaging.header import Limits
-from edge.imaging.pixels import decode
+from edge.imaging.pixels import Slice, decode
 from edge.imaging.volume import assemble
 from tools.scanner.cli import main
 from tools.scanner.nifti import NiftiError, series_from_nifti
@@ -29,7 +29,7 @@ def write(file: Path, voxels: np.ndarray, affine: np.ndarray) -> Path:  # type: 
 @pytest.mark.parametrize("affine", [CORONAL, OBLIQUE], ids=["coronal", "oblique"])
 def test_the_series_makes_the_same_volume_again(tmp_path: Path, affine: np.ndarray) -> None:  # type: ignore[type-arg]
     voxels = np.random.default_rng(1).integers(0, 900, (7, 8, 9), np.int16)
-    slices = []
+    slices: list[Slice] = []
     for data_set in series_from_nifti(write(tmp_path / "a.nii.gz", voxels, affine)):
         file = BytesIO()
         data_set.save_as(file, enforce_file_format=True)
