@@ -75,7 +75,6 @@ last_resort_s = 3
 threads = 2
 slice_timeout_s = 10
 volume_timeout_s = 600
-engines_mb = 100
 [broker]
 host = "mqtt.north"
 port = 1883
