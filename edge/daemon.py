@@ -91,7 +91,13 @@ class Daemon:
         self.metrics.watch(self._standing)
         self._console = (
             ConsoleRoom(
-                config, ring, self._store.journal, self._audit, self.metrics, self._wake_publisher
+                config,
+                ring,
+                self._store,
+                self._packages,
+                self._audit,
+                self.metrics,
+                self._wake_publisher,
             )
             if config.console.enabled
             else None

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from edge.console import course, examination, live, login, statistics, word
+from edge.console import course, examination, live, login, statistics, study, word
 from edge.console.desk import Desk
 from edge.console.pages import FOLDER
 from edge.console.security import Guard
@@ -22,6 +22,7 @@ def application(desk: Desk) -> Starlette:
     rooms: list[list[Route]] = [
         login.routes(),
         live.routes(),
+        study.routes(),
         word.routes(),
         statistics.routes(),
         course.routes(),
@@ -33,7 +34,7 @@ def application(desk: Desk) -> Starlette:
             Mount("/static", _Static(directory=FOLDER / "static")),
         ],
         middleware=[Middleware(Guard, https=desk.https)],
-        exception_handlers={HTTPException: _on_refusal},
+        exception_handlers={HTTPException: _on_refusal, Exception: _on_fault},
     )
     app.state.desk = desk
     return app
@@ -54,3 +55,11 @@ async def _on_refusal(request: Request, error: Exception) -> Response:
     if status == 404:
         return visit.refuse(404, "There is no such page", "The address may be mistyped.")
     return visit.refuse(status, "This cannot be done", "The page was asked for something else.")
+
+
+async def _on_fault(request: Request, _error: Exception) -> Response:
+    """Answer when a page failed; the log says why, the visitor what to do."""
+    visit = await open_visit(request)
+    return visit.refuse(
+        500, "This page failed", "The appliance's log says why. The rest goes on working."
+    )

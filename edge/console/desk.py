@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from edge.audit import Act, Audit
@@ -12,10 +13,12 @@ from edge.console.acknowledgements import Acknowledgements
 from edge.console.board import Board
 from edge.console.history import History
 from edge.console.pages import Pages
+from edge.console.pictures import Pictures
 from edge.console.sessions import Sessions
 from edge.console.training import Training
 from edge.console.verdicts import Verdicts
 from edge.metrics import Metrics
+from engines import ModelPackage
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,9 @@ class Desk:
     training : Training
     verdicts : Verdicts
     metrics : Metrics
+    pictures : Pictures
+    packages : sequence of ModelPackage
+        The models that are installed.
     pages : Pages
     """
 
@@ -53,6 +59,8 @@ class Desk:
     training: Training
     verdicts: Verdicts
     metrics: Metrics
+    pictures: Pictures
+    packages: Sequence[ModelPackage]
     pages: Pages = field(default_factory=Pages)
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from datetime import datetime, timezone
+from typing import Any
 
 from edge.alerts.message import Alert, MessageError
 from edge.alerts.sealing import SealError, open_sealed
@@ -17,7 +18,9 @@ from edge.store.lookup import (
     AlertLine,
     StudyLine,
     find_identity,
+    find_study,
     list_alerts,
+    list_priors,
     list_series,
     list_studies,
     sealed_alert,
@@ -25,6 +28,7 @@ from edge.store.lookup import (
 
 log = logging.getLogger("scanside.console")
 
+_PRIORS = 10
 _ALERTS = 20  # of one study: provisional and final, and again for every image that came late
 
 
@@ -50,6 +54,20 @@ class History:
         """Return the cards of the latest studies, newest first."""
         lines = list_studies(self._journal, self._keys.storage, limit)
         return [self._card(line) for line in lines if line.instances]
+
+    def card(self, study: int) -> Card | None:
+        """Return the card of one study, or None when there is no such study."""
+        line = find_study(self._journal, self._keys.storage, study)
+        return self._card(line) if line is not None and line.instances else None
+
+    def priors(self, study: int) -> list[Arrived]:
+        """Return the latest other studies of the same patient, newest first."""
+        lines = list_priors(self._journal, self._keys.storage, study, _PRIORS)
+        return [self._arrived(line) for line in lines if line.instances]
+
+    def identity(self, study: int) -> dict[str, Any]:
+        """Return who the patient is, as the scanner said."""
+        return find_identity(self._journal, self._keys.storage, study)
 
     def alerts(self, study: int) -> list[tuple[AlertLine, Alert]]:
         """Return the alerts of a study, the first first. One no key opens any more is left out."""

@@ -54,6 +54,7 @@ def routes() -> list[Route]:
 def _board(visit: Visit) -> Response:
     board = visit.desk.board
     visit.desk.note(visit.user, "board.viewed")
+    visit.desk.pictures.warm()  # whoever looks at the board may look at a study next
     return visit.render(
         "board.html",
         cards=[_card_html(visit, card) for card in board.cards()],

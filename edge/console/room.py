@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 
 from edge.alerts.publisher import PublisherState
@@ -21,6 +21,7 @@ from edge.console.certificate import Certificate, own_certificate, read_certific
 from edge.console.database import ConsoleDatabase
 from edge.console.desk import Desk
 from edge.console.history import History
+from edge.console.pictures import Pictures
 from edge.console.progress import Progress
 from edge.console.server import ConsoleServer
 from edge.console.sessions import Sessions
@@ -30,12 +31,15 @@ from edge.keys import KeyRing
 from edge.metrics import Metrics
 from edge.store.certificates import CertificateStore
 from edge.store.feedback import FeedbackStore
-from edge.store.journal import Journal
+from edge.store.heatmaps import heatmaps
+from edge.store.studies import Store
+from engines import ModelPackage
 
 log = logging.getLogger("scanside.console")
 
 _AT_START = 60  # studies that the board knows from before
 _ROUND_S = 1.0
+_DECODER_IDLE_S = 900.0
 
 
 class ConsoleRoom:
@@ -46,8 +50,10 @@ class ConsoleRoom:
     config : Config
     ring : KeyRing
         The keys of the moment: they open the device's own alerts, seal and sign.
-    journal : Journal
-        Is read; what people do and say is written to it.
+    store : Store
+        Is read; what people do and say is written to its journal.
+    packages : sequence of ModelPackage
+        Whose cards are shown.
     audit : Audit
     metrics : Metrics
     wake : callable
@@ -63,7 +69,8 @@ class ConsoleRoom:
         self,
         config: Config,
         ring: KeyRing,
-        journal: Journal,
+        store: Store,
+        packages: Sequence[ModelPackage],
         audit: Audit,
         metrics: Metrics,
         wake: Callable[[], None],
@@ -76,10 +83,11 @@ class ConsoleRoom:
         self._certificate = certificate_of(config)
         self._database = ConsoleDatabase(config.storage.folder)
         acknowledgements = Acknowledgements(self._database)
-        self._history = History(journal, keys, acknowledgements)
+        self._history = History(store.journal, keys, acknowledgements)
         self.board = Board(
             escalate_after_s=self._settings.escalate_after_s, on_escalated=self._on_escalated
         )
+        self._pictures = Pictures(store, lambda study: heatmaps(store.journal, keys.storage, study))
         self._watch: asyncio.Task[None] | None = None
         desk = Desk(
             device=keys.device,
@@ -98,19 +106,21 @@ class ConsoleRoom:
             training=Training(
                 *material,
                 Progress(self._database),
-                CertificateStore(journal),
+                CertificateStore(store.journal),
                 keys=lambda: ring.current.own,
                 audit=audit,
                 required=config.console.require_certificate,
             ),
             verdicts=Verdicts(
-                FeedbackStore(journal, keys.storage),
+                FeedbackStore(store.journal, keys.storage),
                 audit,
                 keys=lambda: ring.current.own,
                 recipients=lambda: ring.current.readers,
                 wake=wake,
             ),
             metrics=metrics,
+            pictures=self._pictures,
+            packages=packages,
         )
         self._server = ConsoleServer(
             application(desk),
@@ -136,6 +146,7 @@ class ConsoleRoom:
     def close(self) -> None:
         """End the pages' streams, stop serving, close the accounts."""
         self._server.stop()
+        self._pictures.close()
         self._database.close()
 
     @property
@@ -154,8 +165,12 @@ class ConsoleRoom:
 
     async def _watch_what_presses(self) -> None:
         while True:
-            await asyncio.to_thread(self.board.escalate, time.time())
+            await asyncio.to_thread(self._look_round)
             await asyncio.sleep(_ROUND_S)
+
+    def _look_round(self) -> None:
+        self.board.escalate(time.time())
+        self._pictures.rest(_DECODER_IDLE_S)
 
     def feels(self, broker: PublisherState, *, engines_ready: bool) -> None:
         """Show how the appliance is, and how far its alerts have come."""

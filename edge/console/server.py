@@ -93,6 +93,8 @@ class ConsoleServer:
         """
         family = socket.AF_INET6 if ":" in self._where[0] else socket.AF_INET
         self._socket = socket.create_server(self._where, family=family, backlog=_BACKLOG)
+        # Accepted sockets inherit it: a small answer does not wait 40 ms for an acknowledgement.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._thread = threading.Thread(target=self._run, args=(self._socket,), name="console")
         self._thread.start()
 

@@ -40,6 +40,12 @@ STATUSES = {
     "final": _("Final"),
     "retracted": _("Retracted"),
 }
+OUTCOMES = {
+    "flagged": _("flagged"),
+    "not_flagged": _("nothing flagged"),
+    "uncertain": _("uncertain"),
+    "not_analysed": _("not analysed"),
+}
 DELIVERIES = {
     Delivery.QUEUED: _("Waits for the network"),
     Delivery.SENT: _("Sent"),
@@ -72,6 +78,7 @@ _UNREADABLE = re.compile(r"(\d+) of (\d+) images could not be read\.")
 _UNREADABLE_SAID = _("%(some)s of %(all)s images could not be read.")
 _CAUSE = re.compile(r"no image could be read: (.+)")
 _CAUSE_SAID = _("no image could be read: %(cause)s")
+_OVER, _UNDER = _("over %(share)s"), _("under %(share)s")
 _LIKELY = (
     (0.95, _("very likely")),
     (0.75, _("likely")),
@@ -96,3 +103,12 @@ def reason(text: str, speak: Language) -> str:
 def likelihood(finding: FindingResult) -> str:
     """Return a probability in words, to be translated: the model's, not a physician's."""
     return next(word for least, word in _LIKELY if finding.probability >= least)
+
+
+def chance(finding: FindingResult, speak: Language) -> str:
+    """Return a probability as a number; no model is as sure as nought or a hundred per cent."""
+    if finding.probability > 0.99:
+        return speak.say(_OVER, share=speak.percent(0.99))
+    if finding.probability < 0.01:
+        return speak.say(_UNDER, share=speak.percent(0.01))
+    return speak.percent(finding.probability)

@@ -130,6 +130,9 @@ _STUDIES = """
 """
 
 
+_OTHERS = "studies.id != ? AND pseudonym = (SELECT pseudonym FROM studies WHERE id = ?)"
+
+
 def list_studies(journal: Journal, device_key: bytes, limit: int) -> list[StudyLine]:
     """Return the latest studies, newest first.
 
@@ -159,6 +162,16 @@ def find_identity(journal: Journal, device_key: bytes, study_id: int) -> dict[st
     if row is None:
         return {}
     return open_json(StudyKey.unwrap(row["wrapped_key"], device_key), row["identity"])
+
+
+def list_priors(journal: Journal, device_key: bytes, study_id: int, limit: int) -> list[StudyLine]:
+    """Return the latest other studies of a study's patient, newest first."""
+    with journal.reading() as read:
+        rows = read.execute(
+            f"{_STUDIES} WHERE {_OTHERS} ORDER BY first_byte DESC LIMIT ?",
+            (study_id, study_id, limit),
+        ).fetchall()
+    return [_study(row, device_key) for row in rows]
 
 
 def list_series(journal: Journal, device_key: bytes, study_id: int) -> list[SeriesLine]:

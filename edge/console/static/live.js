@@ -152,7 +152,7 @@ document.addEventListener("submit", async (event) => {
         "X-Scanside": "live",
       },
     });
-    if (answer.status !== 204) location.assign(location.pathname);
+    if (answer.status !== 204 || "reload" in button.dataset) location.assign(location.pathname);
   } catch {
     button.disabled = false;
     onLost();
