@@ -42,6 +42,12 @@ class DecoderLink:
         self._connection: Connection | None = None
         self._used = 0.0
 
+    @property
+    def pid(self) -> int | None:
+        """The decoder's process id, or None when there is none."""
+        with self._lock:
+            return None if self._process is None else self._process.pid
+
     def warm(self) -> None:
         """Start the decoder if there is none; it loads its libraries while nobody waits."""
         with self._lock:

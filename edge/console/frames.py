@@ -40,6 +40,9 @@ class FrameFacts:
         Distance of rows, then of columns, in mm, as sent.
     position : float or None
         Along the slice normal, in mm.
+    edges : (str, str, str, str) or None
+        Which side of the patient is at the left, right, top and bottom edge: R, L, A, P, H or F
+        (PS3.3 C.7.6.1.1.1); None where the image does not say how it lies.
     reduced : bool
         Whether it was made smaller.
     """
@@ -53,6 +56,7 @@ class FrameFacts:
     width: float
     spacing: tuple[float, float] | None
     position: float | None
+    edges: tuple[str, str, str, str] | None
     reduced: bool
 
     def to_json(self) -> str:
@@ -88,9 +92,32 @@ def frame_of(one: Slice, frames: int) -> tuple[FrameFacts, bytes]:
         width=width,
         spacing=None if one.spacing is None else (one.spacing[0] * scale, one.spacing[1] * scale),
         position=one.position_mm,
+        edges=None if one.orientation is None else edges_of(one.orientation),
         reduced=reduced,
     )
     return facts, pack(numbers)
+
+
+def edges_of(
+    orientation: tuple[float, float, float, float, float, float],
+) -> tuple[str, str, str, str]:
+    """Return the patient's sides at the left, right, top and bottom edge of an image.
+
+    Parameters
+    ----------
+    orientation : tuple of 6 float
+        Direction cosines of a row and of a column (0020,0037); x runs to the patient's left, y to
+        the back, z to the head.
+    """
+    right, bottom = orientation[:3], orientation[3:]
+    left, top = (tuple(-part for part in direction) for direction in (right, bottom))
+    first, second, third, fourth = (_side(one) for one in (left, right, top, bottom))
+    return first, second, third, fourth
+
+
+def _side(direction: tuple[float, ...]) -> str:
+    axis = max(range(3), key=lambda one: abs(direction[one]))
+    return ("LR", "PA", "HF")[axis][direction[axis] < 0]
 
 
 def pack(numbers: NDArray[np.int16]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
@@ -17,6 +18,7 @@ from edge.store.journal import Journal, StudyState
 from edge.store.lookup import (
     AlertLine,
     StudyLine,
+    find_alerts,
     find_identity,
     find_study,
     list_alerts,
@@ -38,13 +40,13 @@ class History:
     Parameters
     ----------
     journal : Journal
-    keys : DeviceKeys
-        Open what is sealed for this device.
+    keys : callable
+        Returns the keys of the moment: they open what is sealed for this device.
     acknowledgements : Acknowledgements
     """
 
     def __init__(
-        self, journal: Journal, keys: DeviceKeys, acknowledgements: Acknowledgements
+        self, journal: Journal, keys: Callable[[], DeviceKeys], acknowledgements: Acknowledgements
     ) -> None:
         self._journal = journal
         self._keys = keys
@@ -52,37 +54,32 @@ class History:
 
     def cards(self, limit: int) -> list[Card]:
         """Return the cards of the latest studies, newest first."""
-        lines = list_studies(self._journal, self._keys.storage, limit)
+        lines = list_studies(self._journal, self._keys().storage, limit)
         return [self._card(line) for line in lines if line.instances]
 
     def card(self, study: int) -> Card | None:
         """Return the card of one study, or None when there is no such study."""
-        line = find_study(self._journal, self._keys.storage, study)
+        line = find_study(self._journal, self._keys().storage, study)
         return self._card(line) if line is not None and line.instances else None
 
     def priors(self, study: int) -> list[Arrived]:
         """Return the latest other studies of the same patient, newest first."""
-        lines = list_priors(self._journal, self._keys.storage, study, _PRIORS)
+        lines = list_priors(self._journal, self._keys().storage, study, _PRIORS)
         return [self._arrived(line) for line in lines if line.instances]
 
     def identity(self, study: int) -> dict[str, Any]:
         """Return who the patient is, as the scanner said."""
-        return find_identity(self._journal, self._keys.storage, study)
+        return find_identity(self._journal, self._keys().storage, study)
 
     def alerts(self, study: int) -> list[tuple[AlertLine, Alert]]:
         """Return the alerts of a study, the first first. One no key opens any more is left out."""
         lines = reversed(list_alerts(self._journal, _ALERTS, study))
         return [(line, alert) for line in lines if (alert := self._open(line.sequence))]
 
-    def deliveries(self, cards: list[Card]) -> dict[int, Delivery]:
+    def deliveries(self, cards: Iterable[Card]) -> dict[int, Delivery]:
         """Return how far the alerts of these cards have come, by sequence."""
-        open_ones = [
-            card.study
-            for card in cards
-            if card.alert is not None and card.delivery is not Delivery.RECEIVED
-        ]
-        lines = [line for study in open_ones for line in list_alerts(self._journal, 1, study)]
-        return {line.sequence: delivery_of(line) for line in lines}
+        sequences = [card.alert.sequence for card in cards if card.alert is not None]
+        return {line.sequence: delivery_of(line) for line in find_alerts(self._journal, sequences)}
 
     def _card(self, line: StudyLine) -> Card:
         card = Card(self._arrived(line))
@@ -94,9 +91,9 @@ class History:
         return card
 
     def _arrived(self, line: StudyLine) -> Arrived:
-        series = list_series(self._journal, self._keys.storage, line.id)
+        series = list_series(self._journal, self._keys().storage, line.id)
         looked_at = next((one for one in series if one.instances > one.set_aside), series[0])
-        identity = find_identity(self._journal, self._keys.storage, line.id)
+        identity = find_identity(self._journal, self._keys().storage, line.id)
         return Arrived(
             study=line.id,
             pseudonym=line.pseudonym,
@@ -118,8 +115,8 @@ class History:
         try:
             opened = open_sealed(
                 sealed,
-                me=self._keys.opening,
-                trusted=self._keys.trust_in_itself,
+                me=self._keys().opening,
+                trusted=self._keys().trust_in_itself,
                 now=datetime.now(timezone.utc),
                 max_age=None,
             )
@@ -131,4 +128,8 @@ class History:
 
 def delivery_of(line: AlertLine) -> Delivery:
     """Return how far an alert has come."""
+    if line.settled is not None:
+        return Delivery.RECEIVED
+    if line.escalated is not None:
+        return Delivery.ESCALATED
     return Delivery.QUEUED if line.published is None else Delivery.SENT

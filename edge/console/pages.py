@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from edge.console.language import language
+from edge.console.language import LANGUAGES, language
 
 FOLDER = Path(__file__).parent
 
@@ -19,6 +19,13 @@ class Pages:
     def render(self, template: str, values: Mapping[str, object], code: str) -> str:
         """Return a template filled in, in the language `code`."""
         return _environment(code).get_template(template).render(values)
+
+    def warm(self) -> None:
+        """Compile every template, so that the first visitor does not wait for it."""
+        for code in LANGUAGES:
+            environment = _environment(code)
+            for name in environment.list_templates():
+                environment.get_template(name)
 
 
 @cache

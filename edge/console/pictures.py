@@ -62,6 +62,11 @@ class Pictures:
         self._frames: OrderedDict[tuple[int, int], Decoded] = OrderedDict()
         self._kept = 0
 
+    @property
+    def decoder_pid(self) -> int | None:
+        """The decoder's process id, or None when there is none."""
+        return self._link.pid
+
     def warm(self) -> None:
         """Get ready to decode: somebody is about to look."""
         self._link.warm()
@@ -95,12 +100,12 @@ class Pictures:
         Undecodable
             If there is no such image, or its pixels cannot be read.
         """
+        wanted = self._wanted(study, instance)  # of this study: the number alone opens nothing
         with self._lock:
             known = self._frames.get((instance, frame))
             if known is not None:
                 self._frames.move_to_end((instance, frame))
                 return known
-        wanted = self._wanted(study, instance)
         decoded = self._link.decode(Wanted(wanted.record, wanted.key, frame))
         with self._lock:
             if (instance, frame) not in self._frames:

@@ -21,6 +21,7 @@ from edge.console.certificate import Certificate, own_certificate, read_certific
 from edge.console.database import ConsoleDatabase
 from edge.console.desk import Desk
 from edge.console.history import History
+from edge.console.pages import Pages
 from edge.console.pictures import Pictures
 from edge.console.progress import Progress
 from edge.console.server import ConsoleServer
@@ -83,11 +84,12 @@ class ConsoleRoom:
         self._certificate = certificate_of(config)
         self._database = ConsoleDatabase(config.storage.folder)
         acknowledgements = Acknowledgements(self._database)
-        self._history = History(store.journal, keys, acknowledgements)
+        self._history = History(store.journal, lambda: ring.current.own, acknowledgements)
         self.board = Board(
             escalate_after_s=self._settings.escalate_after_s, on_escalated=self._on_escalated
         )
         self._pictures = Pictures(store, lambda study: heatmaps(store.journal, keys.storage, study))
+        self._pages = Pages()
         self._watch: asyncio.Task[None] | None = None
         desk = Desk(
             device=keys.device,
@@ -121,6 +123,7 @@ class ConsoleRoom:
             metrics=metrics,
             pictures=self._pictures,
             packages=packages,
+            pages=self._pages,
         )
         self._server = ConsoleServer(
             application(desk),
@@ -156,27 +159,29 @@ class ConsoleRoom:
 
     def _on_start(self, loop: asyncio.AbstractEventLoop) -> None:
         self.board.serve_in(loop)
-        self._watch = loop.create_task(self._watch_what_presses())
+        self._watch = loop.create_task(self._keep_watch())
 
     def _on_stop(self) -> None:
         self.board.close()
         if self._watch is not None:
             self._watch.cancel()
 
-    async def _watch_what_presses(self) -> None:
+    async def _keep_watch(self) -> None:
+        await asyncio.to_thread(self._pages.warm)
         while True:
             await asyncio.to_thread(self._look_round)
             await asyncio.sleep(_ROUND_S)
 
     def _look_round(self) -> None:
+        """Do what nobody tells the console of: one look at the journal for all pages."""
         self.board.escalate(time.time())
+        waiting = [card for card in self.board.cards() if card.delivery is not Delivery.RECEIVED]
+        self.board.delivered(self._history.deliveries(waiting))
         self._pictures.rest(_DECODER_IDLE_S)
 
     def feels(self, broker: PublisherState, *, engines_ready: bool) -> None:
-        """Show how the appliance is, and how far its alerts have come."""
+        """Show how the appliance is."""
         self.board.feels(Health(broker.connected, engines_ready))
-        waiting = [card for card in self.board.cards() if card.delivery is not Delivery.RECEIVED]
-        self.board.delivered(self._history.deliveries(waiting))
 
     def _on_escalated(self, card: Card) -> None:
         log.warning("Nobody acknowledged the flag of study %d in time", card.study)

@@ -2,11 +2,11 @@
 
 What the browser fetches:
 
-=================================== ==========================================================
-``/study/N/image/INSTANCE/FRAME``    packed pixels (`frames.pack`), facts in ``X-Frame``
+===================================== ==========================================================
+``/study/N/image/INSTANCE/FRAME``     packed pixels (`frames.pack`), facts in ``X-Frame``
 ``/study/N/heat/INSTANCE/FRAME/CODE`` one byte a place, rows and columns in ``X-Heat``
-``/study/N/pictures``                which images there are, as JSON: for a prior beside the study
-=================================== ==========================================================
+``/study/N/pictures``                 which images there are, as JSON: for a prior beside the study
+===================================== ==========================================================
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -133,6 +133,16 @@ _STUDIES = """
 _OTHERS = "studies.id != ? AND pseudonym = (SELECT pseudonym FROM studies WHERE id = ?)"
 
 
+_ALERTS = """
+    SELECT *, LENGTH(sealed) AS size,
+        (SELECT json_group_array(central) FROM receipts WHERE receipts.sequence = outbox.sequence
+            AND received IS NULL AND waived IS NULL) AS owed_by,
+        (SELECT json_group_array(central) FROM receipts WHERE receipts.sequence = outbox.sequence
+            AND received IS NOT NULL) AS receipts_of
+    FROM outbox
+"""
+
+
 def list_studies(journal: Journal, device_key: bytes, limit: int) -> list[StudyLine]:
     """Return the latest studies, newest first.
 
@@ -200,15 +210,22 @@ def list_series(journal: Journal, device_key: bytes, study_id: int) -> list[Seri
 
 def list_alerts(journal: Journal, limit: int, study_id: int | None = None) -> list[AlertLine]:
     """Return the latest alerts, newest first; of one study, if `study_id` is given."""
+    return _alert_lines(
+        journal,
+        "study_id = ? OR ? IS NULL ORDER BY sequence DESC LIMIT ?",
+        (study_id, study_id, limit),
+    )
+
+
+def find_alerts(journal: Journal, sequences: Iterable[int]) -> list[AlertLine]:
+    """Return the alerts with these numbers, as far as there are any."""
+    wanted = json.dumps(list(sequences))
+    return _alert_lines(journal, "sequence IN (SELECT value FROM json_each(?))", (wanted,))
+
+
+def _alert_lines(journal: Journal, which: str, values: tuple[object, ...]) -> list[AlertLine]:
     with journal.reading() as read:
-        rows = read.execute(
-            "SELECT *, LENGTH(sealed) AS size, (SELECT json_group_array(central) FROM receipts"
-            "  WHERE receipts.sequence = outbox.sequence AND received IS NULL AND waived IS NULL)"
-            " AS owed_by, (SELECT json_group_array(central) FROM receipts"
-            "  WHERE receipts.sequence = outbox.sequence AND received IS NOT NULL) AS receipts_of"
-            " FROM outbox WHERE study_id = ? OR ? IS NULL ORDER BY sequence DESC LIMIT ?",
-            (study_id, study_id, limit),
-        ).fetchall()
+        rows = read.execute(f"{_ALERTS} WHERE {which}", values).fetchall()
     return [
         AlertLine(
             sequence=row["sequence"],

@@ -134,6 +134,7 @@ export class Viewport {
     context.drawImage(this.picture, 0, 0);
     if (this.heat) this.drawHeat(context);
     context.setTransform(1, 0, 0, 1, 0, 0);
+    this.drawEdges(context, ratio);
     this.drawLine(context, t, ratio);
     this.sayWhere();
   }
@@ -153,6 +154,27 @@ export class Viewport {
     context.imageSmoothingEnabled = true;
     context.drawImage(this.overlay, 0, 0, this.frame.facts.columns, this.frame.facts.rows);
     context.globalAlpha = 1;
+  }
+
+  // Which side of the patient is where; the letters are DICOM's in every language.
+  drawEdges(context, ratio) {
+    const { edges } = this.frame.facts;
+    if (!edges) return;
+    const { width, height } = this.canvas;
+    const gap = 18 * ratio;
+    const places = [[gap, height / 2], [width - gap, height / 2], [width / 2, gap], [width / 2, height - gap]];
+    context.font = `600 ${18 * ratio}px system-ui, sans-serif`;
+    context.textAlign = "center";
+    context.textBaseline = "middle";
+    context.lineWidth = 4 * ratio;
+    context.strokeStyle = "#000";
+    context.fillStyle = "#c9d4df";
+    edges.forEach((letter, index) => {
+      context.strokeText(letter, ...places[index]);
+      context.fillText(letter, ...places[index]);
+    });
+    context.textAlign = "start";
+    context.textBaseline = "alphabetic";
   }
 
   drawLine(context, t, ratio) {
