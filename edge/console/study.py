@@ -25,16 +25,17 @@ from edge.console.decoder_link import Undecodable
 from edge.console.language import Language
 from edge.console.pictures import PictureSeries
 from edge.console.visits import Visit, page
+from edge.console.words import _
 
 # Level and width in HU, as radiology departments use them for CT.
 PRESETS = {
     "CT": (
-        ("Brain", 40, 80),
-        ("Subdural", 75, 215),
-        ("Stroke", 35, 35),
-        ("Bone", 600, 2800),
-        ("Lung", -600, 1500),
-        ("Soft tissue", 40, 400),
+        (_("Brain"), 40, 80),
+        (_("Subdural"), 75, 215),
+        (_("Stroke"), 35, 35),
+        (_("Bone"), 600, 2800),
+        (_("Lung"), -600, 1500),
+        (_("Soft tissue"), 40, 400),
     )
 }
 

@@ -74,6 +74,15 @@ REASONS = (
     _("An image came twice with the same UID and different content; the first was analysed."),
     _("No sign that the series was complete but silence; images may be missing."),
 )
+# Why the viewer shows no image.
+UNDECODABLE = (
+    _("it took too long to decode"),
+    _("the decoder failed on it"),
+    _("damaged on the disk"),
+    _("too large"),
+    _("there is no such frame"),
+    _("there is no such image in this study"),
+)
 _UNREADABLE = re.compile(r"(\d+) of (\d+) images could not be read\.")
 _UNREADABLE_SAID = _("%(some)s of %(all)s images could not be read.")
 _CAUSE = re.compile(r"no image could be read: (.+)")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-from browsing import chromium, find_chromium, log_in, shoot, violations, window
+from browsing import LIMIT_MS, chromium, find_chromium, log_in, shoot, violations, window
 from playwright.sync_api import Browser, Page, expect
 
 from edge.alerts.timestamps import parse_rfc3339
@@ -19,6 +19,7 @@ PEOPLE = {"Amina": "technician", "Layla": "physician", "Omar": "admin", "Field":
 CONSOLES = 8
 STORM = 6
 
+expect.set_options(timeout=LIMIT_MS)
 pytestmark = pytest.mark.skipif(
     find_chromium() is None, reason="Chromium is not installed: apt-get install chromium"
 )
@@ -40,7 +41,10 @@ def site(tmp_path_factory: pytest.TempPathFactory, watch: Watch) -> Iterator[Loc
     folder = tmp_path_factory.mktemp("site")
     secret = folder / "password"
     secret.write_text(PASSWORD)
-    settings = {"console": {"escalate_after_s": 3.0}, "analysis": {"last_resort_s": 2}}
+    settings: dict[str, dict[str, object]] = {
+        "console": {"escalate_after_s": 3.0},
+        "analysis": {"last_resort_s": 2},
+    }
     with LocalSite(folder, on_alert=watch.on_alert, settings=settings) as running:
         for name, role in PEOPLE.items():
             made = running.appliance.run_cli(
@@ -99,6 +103,7 @@ def test_a_flag_is_on_the_board_at_once_and_is_acknowledged_by_name(
         # On one machine all clocks are one: from the alert's making to the page.
         assert study.alert is not None
         first = study.alert if study.provisional is None else study.provisional.alert
+        assert first is not None
         made = parse_rfc3339(first.created).timestamp()
         lag_ms = page.evaluate("window.seenAt") - made * 1000
         record_property("flag_to_board_ms", round(lag_ms))
@@ -162,7 +167,7 @@ def test_a_page_is_refused_to_a_role_it_is_not_for(
 ) -> None:
     with window(browser) as page:
         log_in(page, address, name, PASSWORD)
-        answer = page.goto(f"{address}/people")
+        answer = page.goto(f"{address}/training/people")
         assert answer is not None
         assert answer.status == 403
         expect(page.get_by_role("heading", name="Not for your role")).to_be_visible()

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from builders import ct_slice, radiograph
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 
 from edge.console.frames import LARGEST, edges_of, frame_of, pack, unpack
 from edge.imaging.pixels import Limits, Slice, decode
 
 
-def one_slice(pixels: np.ndarray, **changes: object) -> Slice:
+def one_slice(pixels: NDArray[Any], **changes: object) -> Slice:
     facts = {"position_mm": 1.0, "frame": 0, "spacing": (0.5, 0.25), "look": None, "mirror": None}
     return Slice(pixels=pixels.astype(np.float32), **{**facts, **changes})  # type: ignore[arg-type]
 
 
 @given(arrays(np.int16, st.tuples(st.integers(1, 9), st.integers(1, 9))))
-def test_packed_pixels_come_back_as_they_were(numbers: np.ndarray) -> None:
+def test_packed_pixels_come_back_as_they_were(numbers: NDArray[Any]) -> None:
     assert np.array_equal(unpack(pack(numbers), *numbers.shape), numbers)
 
 
