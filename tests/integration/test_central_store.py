@@ -12,10 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from delivery_parts import make_central, make_device
 
 from tools.central.database import Database, DatabaseError, open_database
+from tools.central.receipts import ReceiptDesk
 from tools.central.records import Record, Standing
 from tools.central.store import AlertStore, DeviceState, StoreError
+from tools.central.trust import TrustWatch
 from tools.postgres import LocalPostgres
 
 
@@ -85,6 +88,21 @@ def test_each_alert_has_a_receipt_and_a_repeat_has_one_that_says_so(
     said = rows(database, "SELECT sequence, status, stored FROM receipts ORDER BY id")
     first = "2026-03-01T09:00:05.000Z"
     assert said == [(1, "stored", first), (1, "repeated", first), (1, "repeated", first)]
+
+
+def test_receipts_are_numbered_on_when_all_before_them_have_left(
+    store: AlertStore, database: Database, tmp_path: Path
+) -> None:
+    """A desk remembers how far it has come: a number that is given twice would never leave."""
+    keys = make_central(tmp_path / "central")
+    device = make_device(tmp_path / "device", keys)
+    desk, trust = ReceiptDesk(database, store.owner, keys.keys), TrustWatch(keys.folder).current
+    for number in (1, 2, 3):
+        store.keep([record(number, kid=device.keys.signing.kid, digest="d" * 43)])
+        (parcel,) = desk.parcels(10, trust)
+        desk.sent(parcel.rows)
+    assert desk.parcels(10, trust) == []
+    assert rows(database, "SELECT * FROM receipts") == []
 
 
 def test_whoever_is_to_be_told_waits_in_the_same_transaction(database: Database) -> None:

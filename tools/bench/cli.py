@@ -7,14 +7,16 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tools.bench import chain
+from tools.bench import chain, delivery
 from tools.bench.report import Row, write
 from tools.broker import BrokerStartError
+from tools.postgres import PostgresStartError
 from tools.scanner import SendError
 from tools.site import SiteError
 
 BENCHMARKS: dict[str, tuple[str, Callable[[bool], list[Row]]]] = {
     "chain": ("from the scanner's last byte to the alert at central", chain.run),
+    "delivery": ("whether an alert is ever lost, and how long it takes", delivery.run),
 }
 
 
@@ -34,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = run(options.quick)
     except KeyboardInterrupt:
         return 130
-    except (BrokerStartError, SiteError, SendError) as error:
+    except (BrokerStartError, PostgresStartError, SiteError, SendError) as error:
         print(f"scanside-bench: {error}", file=sys.stderr)
         return 1
     write(options.name, rows, options.json)

@@ -23,7 +23,8 @@ class SqliteDatabase:
     """
 
     dialect = Dialect(
-        key="INTEGER PRIMARY KEY",
+        # Without AUTOINCREMENT the number of a row that was deleted is given to the next.
+        key="INTEGER PRIMARY KEY AUTOINCREMENT",
         whole="INTEGER",
         real="REAL",
         blob="BLOB",
