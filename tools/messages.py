@@ -45,7 +45,7 @@ Text = str | tuple[str, str]
 def collect() -> Catalog:
     """Return every text that the console can say, with where it is said."""
     catalog = Catalog(charset="utf-8")
-    for file in sorted(CONSOLE.rglob("*.py")):
+    for file in sorted([*CONSOLE.rglob("*.py"), CONSOLE.parent / "feedback" / "inputs.py"]):
         for text, line in texts_of_code(file.read_text("utf-8")):
             _add(catalog, text, file, line)
     for file in sorted(CONSOLE.rglob("*.html")):

@@ -114,6 +114,8 @@ class SeriesResult:
         Measured doubts about the images themselves.
     volumes : tuple of SeriesVolume
         What a model that segments measured.
+    inputs : tuple of (str, float)
+        What is counted of the images: `edge.feedback.inputs`.
     """
 
     series_uid: str
@@ -129,6 +131,7 @@ class SeriesResult:
     doubts: tuple[str, ...]
     quality: tuple[Flag, ...] = ()
     volumes: tuple[SeriesVolume, ...] = ()
+    inputs: tuple[tuple[str, float], ...] = ()
 
     @property
     def analysed(self) -> bool:

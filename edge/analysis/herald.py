@@ -17,6 +17,7 @@ from edge.analysis.messages import NO_ENGINE
 from edge.analysis.progress import StudyInProgress
 from edge.audit import DAEMON, Act, Audit
 from edge.feedback.drift import bin_of
+from edge.feedback.inputs import PREFIX, label_of
 from edge.keys import KeyRing
 from edge.metrics import Metrics
 from edge.store.feedback import Score, Subject
@@ -157,18 +158,17 @@ class Herald:
 
 
 def _scores(decision: StudyDecision) -> tuple[Score, ...]:
-    """Return the scores to count: of each finding of each model that looked, in each series."""
-    return tuple(
-        Score(
-            Subject(
-                one.package.name,
-                one.package.version,
-                f"{finding.spec.code.scheme}:{finding.spec.code.value}",
-                finding.spec.label,
-            ),
-            bin_of(finding.probability),
-        )
-        for one in decision.series
-        if one.package is not None
-        for finding in one.findings
-    )
+    """Return what to count: each finding of each model that looked, and what it looked at."""
+    scores = []
+    for one in decision.series:
+        if one.package is None:
+            continue
+        model = one.package.name, one.package.version
+        for finding in one.findings:
+            code = f"{finding.spec.code.scheme}:{finding.spec.code.value}"
+            subject = Subject(*model, code, finding.spec.label)
+            scores.append(Score(subject, bin_of(finding.probability)))
+        for name, value in one.inputs:
+            subject = Subject(*model, f"{PREFIX}{name}", label_of(name))
+            scores.append(Score(subject, bin_of(value)))
+    return tuple(scores)

@@ -34,6 +34,7 @@ from edge.analysis.messages import (
 )
 from edge.analysis.routing import SeriesAbout
 from edge.analysis.volume_messages import VolumeLooked
+from edge.feedback.inputs import inputs_of
 from edge.imaging.geometry import describe_stack
 from edge.imaging.heatmap import Spot
 from edge.imaging.quality import Flag, SliceMeasures, Stacked, flags
@@ -225,6 +226,7 @@ class SeriesInProgress:
             doubts=tuple(self._doubts(analysed)),
             quality=self._quality(),
             volumes=self.volumes,
+            inputs=inputs_of(tuple(self.measures.values())),
         )
 
     def _findings(self) -> tuple[SeriesFinding, ...]:

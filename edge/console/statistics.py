@@ -29,6 +29,12 @@ def _statistics(visit: Visit) -> Response:
         "statistics.html",
         reports=[_drawn(visit, report) for report in reports],
         moved=[one for one in reports if one.scores.drift.standing is Standing.DRIFT],
+        other_images=[
+            (one, label)
+            for one in reports
+            for label, scores in one.inputs
+            if scores.drift.standing is Standing.DRIFT
+        ],
         plots=plots,
         few=FEW,
         least=(LEAST_REFERENCE, LEAST_RECENT),
@@ -42,6 +48,10 @@ def _drawn(visit: Visit, report: Report) -> dict[str, object]:
         "ppv": share_plot([(one, one.figures.ppv) for one in report.months], rtl=rtl),
         "agreement": share_plot([(one, one.figures.agreement) for one in report.months], rtl=rtl),
         "scores": bar_plot(report.scores.reference, report.scores.recent, rtl=rtl),
+        "inputs": [
+            (label, scores.drift, bar_plot(scores.reference, scores.recent, rtl=rtl))
+            for label, scores in report.inputs
+        ],
         "months": [_month(visit, one) for one in report.months],
     }
 

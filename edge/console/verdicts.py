@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 
@@ -12,6 +12,7 @@ from edge.audit import Act, Audit
 from edge.console.accounts import User
 from edge.feedback.drift import BINS, Drift, compare
 from edge.feedback.figures import Figures, Span, by_month, figures, subjects
+from edge.feedback.inputs import PREFIX
 from edge.feedback.message import Feedback, Finding, seal_feedback
 from edge.feedback.split import Histogram, reference_and_recent
 from edge.keys import DeviceKeys, PublicKey
@@ -41,12 +42,16 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything counted of one finding of one version of a model."""
+    """Everything counted of one finding of one version of a model.
+
+    `inputs` are measures of the images that the model looked at, in words, to be translated.
+    """
 
     subject: Subject
     whole: Figures
     months: tuple[Span, ...]
     scores: Scores
+    inputs: tuple[tuple[str, Scores], ...]
 
 
 class Verdicts:
@@ -153,26 +158,39 @@ class Verdicts:
         """Return what is counted of each finding of each model that judged or scored anything."""
         counts = self._store.verdicts()
         scores = self._store.scores(BINS)
-        known = {*subjects(counts), *scores}
+        compared = {subject: _compared(days) for subject, days in scores.items()}
+        findings = {*subjects(counts), *scores}
         return [
-            _report(subject, counts, reference_and_recent(scores.get(subject, {})), today)
-            for subject in sorted(known, key=lambda one: (one.model, one.version, one.code))
+            _report(subject, counts, compared, today)
+            for subject in sorted(findings, key=lambda one: (one.model, one.version, one.code))
+            if not subject.code.startswith(PREFIX)
         ]
 
 
 def _report(
     subject: Subject,
     counts: Sequence[VerdictCount],
-    histograms: tuple[Histogram, Histogram],
+    compared: Mapping[Subject, Scores],
     today: date,
 ) -> Report:
     mine = [count for count in counts if count.subject == subject]
+    model = subject.model, subject.version
     return Report(
         subject,
         figures(mine),
         by_month(mine, today=today, months=MONTHS),
-        Scores(*histograms, compare(*histograms)),
+        compared.get(subject) or _compared({}),
+        tuple(
+            (one.label, scores)
+            for one, scores in compared.items()
+            if (one.model, one.version) == model and one.code.startswith(PREFIX)
+        ),
     )
+
+
+def _compared(days: Mapping[date, Sequence[int]]) -> Scores:
+    histograms = reference_and_recent(days)
+    return Scores(*histograms, compare(*histograms))
 
 
 def _code(finding: FindingResult) -> str:

@@ -26,6 +26,7 @@ from tools.site import LocalSite
 PASSWORD = "a long enough pass phrase"
 PEOPLE = {"Sara": "technician", "Dr Ali": "physician", "د. هدى": "physician", "Admin": "admin"}
 BLEED = Subject("head-ct-hemorrhage", "0.1.0", "SCT:1386000", "Intracranial hemorrhage")
+EDGE = Subject(BLEED.model, BLEED.version, "INPUT:edge_mm", "Width of the edge from air to skin")
 
 pytestmark = [
     pytest.mark.skipif(
@@ -89,7 +90,9 @@ def a_year_of_counts(journal: Journal) -> None:
         for number, score in zip(range(480), rng.beta(1, 4, 480), strict=False):
             at = now - timedelta(days=360 - number * 0.75)
             moved = score**0.5 if number > 340 else score
-            count_scores(write, [Score(BLEED, bin_of(float(moved)))], at.timestamp())
+            edge = rng.normal(0.55 if number > 340 else 0.3, 0.05)
+            scores = [Score(BLEED, bin_of(float(moved))), Score(EDGE, bin_of(float(edge)))]
+            count_scores(write, scores, at.timestamp())
         for month in range(1, 12):
             day = (now - timedelta(days=30 * month)).date().isoformat()
             for flagged, verdict, number in (
@@ -180,7 +183,7 @@ def test_a_physician_says_a_word_and_it_is_counted_and_sent(
         shoot(page, "word-en")
 
         page.goto(f"{address}/statistics")
-        assert page.locator(".problem").count() == 1  # the scores of the last months moved
+        assert page.locator(".problem").count() == 2  # scores and images of the last months moved
         assert violations(page) == []
         shoot(page, "statistics-en")
         table = page.locator("details table").first

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from edge.feedback.drift import BINS, Standing, bin_of, chi2_999, compare
 from edge.feedback.figures import by_month, figures, subjects
+from edge.feedback.inputs import inputs_of, label_of
 from edge.feedback.intervals import wilson
 from edge.feedback.split import RECENT, REFERENCE, reference_and_recent
+from edge.imaging.quality import SliceMeasures
 from edge.store.feedback import Subject, Verdict, VerdictCount
 
 BLEED = Subject("head-ct-hemorrhage", "0.1.0", "SCT:1386000", "Intracranial hemorrhage")
@@ -90,6 +92,20 @@ def test_the_latest_version_of_a_model_comes_first() -> None:
         VerdictCount(TODAY, Subject("m", version, "c", "l"), True, AGREE, 1) for version in versions
     ]
     assert [one.version for one in subjects(counts)] == ["0.10.0", "0.9.0", "0.2.0"]
+
+
+def test_a_series_is_counted_by_its_median_image() -> None:
+    images = [
+        SliceMeasures(fingerprint=number, body_mm=150.0 + number, blur=None) for number in range(5)
+    ]
+    found = dict(inputs_of(images))
+    assert found == {"images": 5 / 400, "body_mm": 152 / 500}
+    assert label_of("body_mm") == "Size of the body in the image"
+
+
+def test_what_is_outside_the_range_counts_at_its_end_and_no_image_is_nothing() -> None:
+    assert dict(inputs_of([SliceMeasures(fingerprint=1, edge_mm=99.0)]))["edge_mm"] == 1.0
+    assert inputs_of([]) == ()
 
 
 # --- Drift -----------------------------------------------------------------------------
