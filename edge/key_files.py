@@ -66,7 +66,7 @@ def json_files(folder: Path) -> list[Path]:
 
 def copy_public(source: Path, target: Path) -> None:
     """Copy a checked public file; the same key again is no error and takes the newer names."""
-    target.parent.mkdir(mode=0o700, exist_ok=True)
+    make_private_folder(target.parent)
     replace_json(target, read_json(source))
 
 
@@ -76,13 +76,10 @@ def replace_json(file: Path, document: dict[str, Any], mode: int = 0o600) -> Non
 
 
 def replace_text(file: Path, text: str, mode: int) -> None:
-    """Write a file whole, or leave what was there; who owns the folder owns it, too."""
+    """Write a file whole, or leave what was there."""
     work = file.with_suffix(f".{secrets.token_hex(4)}.new")
     try:
         write_new(work, text, mode)
-        if os.geteuid() == 0:  # root acts for the service's user
-            owner = file.parent.stat()
-            os.chown(work, owner.st_uid, owner.st_gid)
         work.replace(file)
     finally:
         work.unlink(missing_ok=True)
@@ -95,6 +92,21 @@ def write_new(file: Path, text: str, mode: int) -> None:
         stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
+    _give_to_owner(file)
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder that its owner alone enters, unless it is there."""
+    if not folder.is_dir():
+        folder.mkdir(mode=0o700)
+        _give_to_owner(folder)
+
+
+def _give_to_owner(path: Path) -> None:
+    """Root acts for the user of the service: who owns a folder owns what is put into it."""
+    if os.geteuid() == 0:
+        owner = path.parent.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def sync_folder(folder: Path) -> None:

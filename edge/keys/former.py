@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge.key_files import KeyFileError, json_files, read_private, sync_folder, write_new
+from edge.key_files import (
+    KeyFileError,
+    json_files,
+    make_private_folder,
+    read_private,
+    sync_folder,
+    write_new,
+)
 from edge.keys.identity import PrivateKey, PublicKey
 from edge.keys.public import CURVES, import_okp, parse_public
 
@@ -52,7 +59,7 @@ def load_former(folder: Path, kind: str, current: str) -> tuple[FormerKeys, ...]
 def keep_former(folder: Path, document: dict[str, Any]) -> None:
     """Write the file of keys that are about to be replaced, down to the disk."""
     place = folder / FORMER
-    place.mkdir(mode=0o700, exist_ok=True)
+    make_private_folder(place)
     kid = document["public"]["keys"][0]["kid"]
     file, work = place / f"{kid}.json", place / f".{kid}.new"
     work.unlink(missing_ok=True)  # of a rotation that a power cut ended

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import stat
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.alerts.rotation import rotate
 from edge.alerts.topics import InvalidNameError
 from edge.keys import (
     CENTRAL_PUBLIC,
@@ -26,6 +28,7 @@ from edge.keys import (
     pseudonym,
     trust_device,
 )
+from edge.keys.tls import write_request
 
 PRIVATE = ("signing.jwk", "sealing.jwk", "storage.jwk", "pseudonym.jwk")
 
@@ -234,3 +237,15 @@ def test_a_pseudonym_has_26_characters_of_base32(issuer: str, patient_id: str) -
     text = pseudonym(b"k" * 32, issuer, patient_id)
     assert len(text) == 26
     assert set(text) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act for another user")
+def test_what_root_writes_into_the_folder_belongs_to_the_services_user(
+    device: Path, central: Path
+) -> None:
+    for path in (device, *device.rglob("*")):
+        os.chown(path, 54321, 54321)
+    rotate(device, "device", timedelta(days=1))
+    add_recipient(device, central / CENTRAL_PUBLIC)
+    write_request(device, "ct-1", new_key=True)
+    assert {path.stat().st_uid for path in device.rglob("*")} == {54321}
