@@ -44,6 +44,9 @@ class Incoming(Protocol):
     def announcement(self) -> bytes | None:
         """Return what tells of this device's new keys; None when it never had others."""
 
+    def refresh(self) -> None:
+        """See whether there are new keys; called before alerts are sent."""
+
     def look_after(self) -> None:
         """Do what is due; called about once a second, connected or not."""
 

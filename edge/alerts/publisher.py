@@ -225,7 +225,12 @@ class Publisher:
         if room <= 0 or len(waiting) >= MAX_IN_FLIGHT:
             return
         exclude = waiting | {sent.sequence for sent in self._in_flight.values()}
-        for entry in self._outbox.pending(room, exclude):
+        entries = self._outbox.pending(room, exclude)
+        if entries and self._incoming is not None:
+            # A server learns a new key before the first alert that is signed with it.
+            self._incoming.refresh()
+            self._announce(connection)
+        for entry in entries:
             before = self._set_aside.pop(entry.sequence, None)
             attempts = before.attempts if before is not None else 0
             largest = connection.maximum_packet

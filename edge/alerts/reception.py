@@ -139,15 +139,19 @@ class Reception:
         """Return what tells of this device's new keys; None when it never had others."""
         return keys_message(self._ring.current.own.former)
 
+    def refresh(self) -> None:
+        """See whether the key folder has changed."""
+        if self._ring.refresh():
+            with as_outbox_error():
+                self._audit.note(Act(DAEMON, "keys.read", outcome="the key folder has changed"))
+
     def look_after(self) -> None:
         """Do what is due, once a second at most: new keys, escalation, drills that lapse."""
         now = time.monotonic()
         if now < self._next_round:
             return
         self._next_round = now + _ROUND_S
-        if self._ring.refresh():
-            with as_outbox_error():
-                self._audit.note(Act(DAEMON, "keys.read", outcome="the key folder has changed"))
+        self.refresh()
         self._wait_for_readers()
         self._drill()
         for sequence in self._settlements.escalate(self._rules.escalate_after_s):

@@ -182,6 +182,21 @@ def parse_state_topic(topic: str) -> tuple[str, str]:
     raise InvalidTopicError(msg)
 
 
+def parse_keys_topic(topic: str) -> tuple[str, str]:
+    """Read the topic of a device's new keys; returns (site, device).
+
+    Raises
+    ------
+    InvalidTopicError
+        When it is not such a topic.
+    """
+    match topic.split("/"):
+        case ["scanside", "v1", site, device, "keys"]:
+            return _names(site, device)
+    msg = "not the topic of a device's keys"
+    raise InvalidTopicError(msg)
+
+
 def _device_topic(site: str, device: str) -> str:
     return f"{ROOT}/{check_name(site, 'site')}/{check_name(device, 'device')}"
 

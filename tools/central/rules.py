@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from edge.alerts.topics import alert_filter, escalated_filter, feedback_filter, state_filter
+from edge.alerts.topics import (
+    alert_filter,
+    escalated_filter,
+    feedback_filter,
+    keys_filter,
+    state_filter,
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,8 @@ class Rules:
 
     @property
     def filters(self) -> tuple[str, ...]:
-        """What to subscribe to. States are retained, and each process wants them all."""
+        """What to subscribe to. States and keys are retained, and each process wants them all."""
         group = "" if self.share is None else f"$share/{self.share}/"
         alerts = (alert_filter(self.site), escalated_filter(self.site), feedback_filter(self.site))
-        return (*(group + one for one in alerts), state_filter(self.site))
+        states = (state_filter(self.site), keys_filter(self.site))
+        return (*(group + one for one in alerts), *states)

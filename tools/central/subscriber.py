@@ -40,6 +40,7 @@ from edge.alerts.topics import (
 from edge.audit import Act, Audit
 from edge.keys import CentralKeys
 from tools.central.feedback import FeedbackTray
+from tools.central.followers import DeviceSuccessors
 from tools.central.opening import Candidate, open_alert
 from tools.central.receipts import ReceiptDesk
 from tools.central.records import Kept, Record, Standing
@@ -140,6 +141,7 @@ class Subscriber:
         self._on_turn = on_turn
         self._rules = rules or Rules()
         self._audit = audit
+        self._successors = DeviceSuccessors(trust, store)
         self._feedback = FeedbackTray(store.database, keys, trust, self._rules.max_age)
         self._desk = ReceiptDesk(store.database, store.owner, keys)
         expiry_s = SESSION_EXPIRY_S if self._rules.share is None else SHARED_EXPIRY_S
@@ -263,7 +265,7 @@ class Subscriber:
         try:
             topic = parse_alert_topic(message.topic)
         except InvalidTopicError:
-            if not self._take_feedback(message):
+            if not (self._take_keys(message) or self._take_feedback(message)):
                 self._take_state(message)
             return None
         try:
@@ -271,6 +273,14 @@ class Subscriber:
         except SealError as error:
             self._count_refusal(error)
             return None
+
+    def _take_keys(self, message: Message) -> bool:
+        """Follow a device to its new keys; return whether the message was meant to tell of any."""
+        try:
+            return self._successors.take(message)
+        except SealError as error:
+            self._count_refusal(error)
+            return True
 
     def _take_feedback(self, message: Message) -> bool:
         """Keep a physician's word; return whether the message was meant to be one."""

@@ -44,7 +44,7 @@ class TrustWatch:
     """Looks at the key folder at most once a second. One thread uses it."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._look = _look_at(folder)
         self._next = time.monotonic() + _LOOK_S
         self._complaint = ""
@@ -59,11 +59,11 @@ class TrustWatch:
         if now < self._next:
             return False
         self._next = now + _LOOK_S
-        look = _look_at(self._folder)
+        look = _look_at(self.folder)
         if look == self._look:
             return False
         try:
-            self.current = _load(self._folder)
+            self.current = _load(self.folder)
         except KeyFileError as error:
             if str(error) != self._complaint:
                 log.error("the trusted devices cannot be read and stay as they were: %s", error)
