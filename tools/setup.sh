@@ -69,12 +69,13 @@ apt_install() (
 
 # What a test needs: the command that shows it is there, and the package that brings it.
 tools_for_tests="mosquitto:mosquitto pg_ctlcluster:postgresql dcmsend:dcmtk dciodvfy:dicom3tools Orthanc:orthanc \
-systemd-analyze:systemd shellcheck:shellcheck chromium:chromium"
+systemd-analyze:systemd shellcheck:shellcheck chromium:chromium \
+/usr/share/fonts/truetype/noto/NotoSansArabic-Regular.ttf:fonts-noto-core"
 
 missing_tools() {
     local pair
     for pair in $tools_for_tests; do
-        command -v "${pair%%:*}" >/dev/null || echo "${pair##*:}"
+        [ -e "${pair%%:*}" ] || command -v "${pair%%:*}" >/dev/null || echo "${pair##*:}"
     done
 }
 

@@ -106,11 +106,15 @@ class Verdicts:
         ------
         IndexError
             If the alert has no finding at that place.
+        LookupError
+            If there is no such study, or the alert does not say which version of the model it was.
         MessageError
             If the note is too long.
         """
         finding = alert.findings[place]
-        model = next(one for one in alert.model if one.name == finding.model)
+        model = next((one for one in alert.model if one.name == finding.model), None)
+        if model is None:  # an alert names 16 models at most
+            raise LookupError(f"The alert does not tell the version of {finding.model}.")
         word = Word(
             subject=Subject(model.name, model.version, _code(finding), finding.label),
             series_uid=finding.series_uid,

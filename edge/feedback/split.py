@@ -11,7 +11,8 @@ from datetime import date
 
 from edge.feedback.drift import BINS
 
-REFERENCE, RECENT = 200, 100
+# So many that what chance explains (0.23) is below the limit of a drift (0.25).
+REFERENCE, RECENT = 300, 200
 Histogram = tuple[int, ...]
 
 

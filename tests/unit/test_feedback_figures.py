@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.feedback.drift import BINS, Standing, bin_of, chi2_999, compare
+from edge.feedback.drift import BINS, CHANGE, Standing, bin_of, chi2_999, compare
 from edge.feedback.figures import by_month, figures, subjects
 from edge.feedback.inputs import inputs_of, label_of
 from edge.feedback.intervals import wilson
@@ -170,12 +170,17 @@ def test_the_quantile_of_chance_is_right_within_two_percent(freedom: int, value:
 
 def test_the_first_days_are_the_reference_and_no_day_counts_twice() -> None:
     one_day = (4, 0, 0, 0, 0, 0, 0, 0, 0, 1)
-    days = {TODAY - timedelta(days=n): one_day for n in range(100)}
+    days = {TODAY - timedelta(days=n): one_day for n in range(120)}
     first, last = reference_and_recent(days)
     assert (sum(first), sum(last)) == (REFERENCE, RECENT)
-    few = dict(list(days.items())[:45])
+    few = dict(list(days.items())[:65])
     first, last = reference_and_recent(few)
-    assert (sum(first), sum(last)) == (200, 25)
+    assert (sum(first), sum(last)) == (300, 25)
+
+
+def test_with_all_studies_at_hand_chance_stays_below_the_limit_of_a_drift() -> None:
+    even = (REFERENCE // BINS,) * BINS, (RECENT // BINS,) * BINS
+    assert compare(*even).by_chance < CHANGE
 
 
 @pytest.mark.parametrize(("value", "place"), [(-1.0, 0), (0.0, 0), (0.0999, 0), (0.5, 5), (1.0, 9)])
