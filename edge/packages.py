@@ -90,7 +90,7 @@ class Shelf:
         limit = analysis.engines_mb * 1_000_000
         return cls(
             own=analysis.packages or storage / "models",
-            store=EngineStore(storage / "engines", limit=limit),
+            store=EngineStore(storage / "engines", limit=limit, remote=analysis.remote),
             required=analysis.packages is not None,
         )
 

@@ -23,7 +23,9 @@ from engines.cache import CachedFile, EngineKey
 from engines.manifest import PACKAGE_FILE, ModelPackage
 from engines.package import ModelDamaged, PackageError, load_package, read_package
 from engines.parity import Parity, compare
-from engines.runtime import onnx_runtime, tensorrt
+from engines.remote import read_remote
+from engines.runtime import kserve, onnx_runtime, tensorrt
+from engines.runtime.fallback import FallbackEngine
 from engines.runtime.protocol import Engine, EngineError, TensorSpec
 from engines.store import EngineStore
 
@@ -153,6 +155,8 @@ def _load(found: CachedFile, key: EngineKey, threads: int, memory: int) -> Engin
 def serve(folder: Path, store: EngineStore | None = None, *, threads: int = 1) -> Serving:
     """Return the engine that serves a package: what was activated, or the best that is left.
 
+    Where a server is to run the model, that comes first while it can be had and agrees with FP32.
+
     Parameters
     ----------
     folder : pathlib.Path
@@ -174,6 +178,33 @@ def serve(folder: Path, store: EngineStore | None = None, *, threads: int = 1) -
     EngineError
         If no engine can be loaded and agrees with FP32; the message says why of each.
     """
+    here = _serve_here(folder, store, threads)
+    if store is None or store.remote is None:
+        return here
+    package = here.package
+    try:
+        endpoint = read_remote(store.remote, package.name)
+    except EngineError as error:
+        return replace(here, notes=(*here.notes, f"It runs here alone: {error}"))
+    if endpoint is None:
+        return here
+
+    def connect() -> Engine:
+        there = kserve.load(endpoint, waits=False)
+        try:
+            check_tensors(there, package)
+            _agreeing(there, package)
+        except PackageError as error:
+            there.close()
+            raise EngineError(str(error)) from error
+        return there
+
+    engine = FallbackEngine(connect, here.engine)
+    notes = (f"It runs here until its server can be had: {engine.why_not}",)
+    return replace(here, engine=engine, notes=here.notes + (notes if engine.why_not else ()))
+
+
+def _serve_here(folder: Path, store: EngineStore | None, threads: int) -> Serving:
     package = read_package(folder)
     notes: list[str] = []
     for one in _standing(package, store, notes):

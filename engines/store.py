@@ -17,10 +17,13 @@ class EngineStore:
         On a local disk. Made when something is written.
     limit : int
         Bytes of the cache.
+    remote : pathlib.Path or None
+        The file that says which models run on a server, see `engines.remote`.
     """
 
-    def __init__(self, folder: Path, *, limit: int) -> None:
+    def __init__(self, folder: Path, *, limit: int, remote: Path | None = None) -> None:
         self.folder = folder
+        self.remote = remote
         self.active = Activations(folder / "active")
         self._limit = limit
 

@@ -110,6 +110,11 @@ class Analysis(Section):
         description="Disk for built engines, in MB; above it the least recently used go, but "
         "never one that serves or served before.",
     )
+    remote: File | None = Field(
+        None,
+        description="File that says which models run on a server that speaks KServe V2 "
+        "(docs/engines.md); unset: all run here.",
+    )
     last_resort_s: float = Field(
         30,
         gt=0,

@@ -3,8 +3,9 @@
 For a site that outgrows one machine. Prepared pixels leave the appliance for that server, without
 any name or number of a patient; so the way is TLS, except to this machine itself.
 
-A server that restarts is waited for within the deadline of the run; inference changes nothing, so
-asking again is safe. After that the answer is an error, and the next run finds the server again.
+A server that restarts is waited for within the deadline of the run, unless another engine stands
+ready; inference changes nothing, so asking again is safe. After that the answer is an error, and
+the next run finds the server again.
 Source: KServe, Open Inference Protocol (V2), gRPC API.
 """
 
@@ -23,6 +24,9 @@ from engines.runtime.tensors import check_feeds, check_results, zeros
 
 if TYPE_CHECKING:
     import grpc
+
+DEADLINE_S = 5.0
+"""Seconds for one call unless it is told otherwise."""
 
 _HERE = ("127.0.0.1", "localhost", "[::1]")
 _MESSAGE = 512 << 20
@@ -54,7 +58,7 @@ class Endpoint:
     address: str
     model: str
     version: str = ""
-    deadline_s: float = 5.0
+    deadline_s: float = DEADLINE_S
     plain: bool = False
     authority: Path | None = None
     certificate: Path | None = None
@@ -91,9 +95,16 @@ class KServeEngine:
     name = "kserve"
 
     def __init__(
-        self, endpoint: Endpoint, channel: grpc.Channel, rpc_error: type[Any], precision: Precision
+        self,
+        endpoint: Endpoint,
+        channel: grpc.Channel,
+        rpc_error: type[Any],
+        *,
+        precision: Precision,
+        waits: bool,
     ) -> None:
         self._endpoint = endpoint
+        self._waits = waits
         self._channel: grpc.Channel | None = channel
         self._rpc_error = rpc_error
         self.precision: Precision = precision
@@ -167,7 +178,7 @@ class KServeEngine:
         try:
             return call(request, timeout=self._endpoint.deadline_s)
         except self._rpc_error as error:
-            if _code(error) != "UNAVAILABLE" or _is_about_tls(error):
+            if _code(error) != "UNAVAILABLE" or _is_about_tls(error) or not self._waits:
                 raise EngineError(_explain(self._endpoint, error)) from error
             first = error
         return self._again(call, request, until, first)
@@ -182,7 +193,7 @@ class KServeEngine:
             raise EngineError(_explain(self._endpoint, first if slow else error)) from error
 
 
-def load(endpoint: Endpoint, *, precision: Precision = "fp32") -> KServeEngine:
+def load(endpoint: Endpoint, *, precision: Precision = "fp32", waits: bool = True) -> KServeEngine:
     """Connect to a served model and ask what it takes and gives.
 
     Parameters
@@ -191,6 +202,9 @@ def load(endpoint: Endpoint, *, precision: Precision = "fp32") -> KServeEngine:
         Where.
     precision : str
         What the served graph computes in; the caller's knowledge.
+    waits : bool
+        Whether a run waits within its deadline for a server that is not there. Where another engine
+        stands ready it should not.
 
     Returns
     -------
@@ -234,7 +248,7 @@ def load(endpoint: Endpoint, *, precision: Precision = "fp32") -> KServeEngine:
         )
         channel = grpc.secure_channel(endpoint.address, credentials, options)
     try:
-        return KServeEngine(endpoint, channel, grpc.RpcError, precision)
+        return KServeEngine(endpoint, channel, grpc.RpcError, precision=precision, waits=waits)
     except EngineError:
         channel.close()
         raise
@@ -277,8 +291,8 @@ def _explain(endpoint: Endpoint, error: Any) -> str:
         )
     if code == "UNAVAILABLE":
         return (
-            f"{endpoint}: the server cannot be reached within {endpoint.deadline_s:g} s. Check the "
-            f"address and that it runs. It said: {said}"
+            f"{endpoint}: the server cannot be reached. Check the address and that it runs. "
+            f"It said: {said}"
         )
     if code == "NOT_FOUND":
         version = f" in version {endpoint.version!r}" if endpoint.version else ""

@@ -147,7 +147,7 @@ def test_a_server_that_is_gone_is_an_error_and_is_found_when_it_is_back(tmp_path
         closing(kserve.load(here(server, deadline_s=2))) as engine,
     ):
         server.stop()
-        with pytest.raises(EngineError, match=r"cannot be reached within 2 s"):
+        with pytest.raises(EngineError, match=r"the server cannot be reached\. Check the address"):
             engine.infer(ONES)
         server.start()
         assert engine.infer(ONES)["logits"].tolist() == [[1, 1]]
@@ -155,7 +155,7 @@ def test_a_server_that_is_gone_is_an_error_and_is_found_when_it_is_back(tmp_path
 
 def test_nobody_at_the_address_is_said_when_the_model_is_loaded() -> None:
     nobody = Endpoint(f"127.0.0.1:{free_port()}", "roots", plain=True, deadline_s=0.5)
-    with pytest.raises(EngineError, match=r"cannot be reached within 0\.5 s"):
+    with pytest.raises(EngineError, match=r"the server cannot be reached\. Check the address"):
         kserve.load(nobody)
 
 

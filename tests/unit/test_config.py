@@ -70,6 +70,7 @@ inbound_mb = 200
 network_timeout_s = 2.5
 [analysis]
 packages = "/data/models"
+remote = "/etc/scanside/remote.toml"
 engines_mb = 512
 last_resort_s = 3
 threads = 2
