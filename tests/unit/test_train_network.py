@@ -1,20 +1,60 @@
-"""The network that ships answers as the one that was trained."""
+"""The network that ships answers as the one that was trained, and a course can be interrupted."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from tools.train import examples, plan_file
+from tools.train.examples import Examples
+from tools.train.plan import Plan, Stage
 
 torch = pytest.importorskip("torch", reason="torch is in the train extra, which is not installed")
 
 
-def network() -> Any:
+def small(name: str = "head-ct-hemorrhage", *, epochs: int = 2) -> Plan:
+    """Return a plan of a network so small that it trains in a second."""
+    plan = plan_file.read(name)
+    return replace(
+        plan,
+        input=replace(plan.input, height=32, width=32),
+        shape=replace(plan.shape, stem=4, stages=(Stage(8, 1, 2), Stage(8, 1, 2))),
+        course=replace(plan.course, epochs=epochs, batch=8),
+    )
+
+
+def drawn(plan: Plan, *, count: int = 48) -> Examples:
+    """Return pictures whose first label is a bright square in their middle."""
+    rng = np.random.default_rng(1)
+    windows = plan.input.channels // (2 * plan.input.neighbours + 1)
+    image = rng.integers(0, 120, (count, windows, 32, 32)).astype(np.uint8)
+    truth = np.zeros((count, len(plan.labels)), np.float32)
+    truth[::2, 0] = 1
+    image[::2, :, 10:22, 10:22] += 120
+    names = np.array([f"{n:03d}" for n in range(count)])
+    return Examples(
+        digest=names,
+        image=image,
+        neighbour=np.repeat(examples.alone(count), 2 * plan.input.neighbours + 1, axis=1),
+        group=names,
+        study=names,
+        truth=truth,
+        teacher=examples.unknown(count, len(plan.labels)),
+        age=examples.unknown(count),
+        sex=np.array([""] * count),
+    )
+
+
+def stirred(plan: Plan) -> Any:
     """A network whose normalisations are not the identity."""
-    from tools.train.network import SliceNet  # noqa: PLC0415
+    from tools.train.fit import new_network  # noqa: PLC0415
 
     torch.manual_seed(0)
-    made = SliceNet()
+    made = new_network(plan)
     for module in made.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.uniform_(-0.2, 0.2)
@@ -26,26 +66,93 @@ def network() -> Any:
 
 def test_folding_the_normalisation_changes_no_answer() -> None:
     from tools.train.export import folded  # noqa: PLC0415
+    from tools.train.familiar import Familiar  # noqa: PLC0415
+    from tools.train.network import signature  # noqa: PLC0415
 
-    trained = network()
-    picture = torch.rand(2, 3, 64, 64)
+    plan = small()
+    trained = stirred(plan)
+    picture = torch.rand(3, 6, 32, 32)
     with torch.inference_mode():
-        expected = trained(picture)[:, :1]
-        shipped = folded(trained)(picture)
-    torch.testing.assert_close(shipped, expected, atol=1e-4, rtol=1e-4)
+        marks = signature(picture, trained.backbone(picture)).numpy()
+        known = Familiar(marks.mean(axis=0), np.eye(marks.shape[1], dtype=np.float32), 1.0)
+        logits, distance = folded(trained, (2, 0), known)(picture)
+        expected = trained(picture)[:, [2, 0]]
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+    np.testing.assert_allclose(distance[:, 0].numpy(), known.distance(marks), atol=1e-4)
 
 
-def test_the_network_is_small_enough_to_ship() -> None:
-    weights = sum(weight.numel() for weight in network().parameters())
-    assert weights * 4 < 4_000_000
+@pytest.mark.parametrize("name", plan_file.known())
+def test_every_shipped_network_is_small(name: str) -> None:
+    from tools.train.fit import new_network  # noqa: PLC0415
+
+    weights = sum(weight.numel() for weight in new_network(plan_file.read(name)).parameters())
+    assert weights * 4 < 3_000_000
+
+
+def test_a_course_that_was_cut_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    from tools.train import fit  # noqa: PLC0415
+
+    plan, whole = small(), tmp_path / "whole.pt"
+    shown = drawn(plan)
+    rows = np.arange(len(shown))
+    torch.use_deterministic_algorithms(True)
+    straight = fit.train(shown, rows, plan, keep=whole, start=None, say=lambda _: None)
+
+    class Cut(Exception):
+        pass
+
+    def cut(line: str) -> None:
+        if line.startswith("epoch 1"):
+            raise Cut
+
+    keep = tmp_path / "cut.pt"
+    with pytest.raises(Cut):
+        fit.train(shown, rows, plan, keep=keep, start=None, say=cut)
+    with pytest.raises(fit.FitError, match="1 of 2 epochs are done"):
+        fit.load(keep, plan)
+    said: list[str] = []
+    resumed = fit.train(shown, rows, plan, keep=keep, start=None, say=said.append)
+    assert said[0] == "goes on after epoch 1 of 2"
+    for name, weight in straight.state_dict().items():
+        torch.testing.assert_close(weight, resumed.state_dict()[name])
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
+    from tools.train import fit  # noqa: PLC0415
+
+    plan = small(epochs=1)
+    shown = drawn(plan)
+    keep = tmp_path / "whole.pt"
+    fit.train(shown, np.arange(len(shown)), plan, keep=keep, start=None, say=lambda _: None)
+    with pytest.raises(fit.FitError, match="other settings"):
+        fit.load(keep, replace(plan, settings="another"))
+
+
+def test_what_is_unlike_the_training_pictures_is_beyond_the_limit() -> None:
+    from tools.train import familiar  # noqa: PLC0415
+
+    plan = small("brain-mri-tumour")
+    shown = drawn(plan, count=120)
+    half = np.arange(60)
+    network = stirred(plan)
+    known = familiar.learn(network, shown, plan, train=half, held=half + 60)
+    far = known.distance(familiar.signatures(network, shown, half + 60))
+    assert (far > known.limit).mean() < 0.05
+    inverted = replace(shown, image=255 - shown.image)
+    foreign = known.distance(familiar.signatures(network, inverted, half))
+    assert (foreign > known.limit).all()
 
 
 def test_augmentation_keeps_the_shape_and_the_range() -> None:
     from tools.train import augment  # noqa: PLC0415
 
+    change = plan_file.read("chest-xray-pneumonia-children").change
     generator = torch.Generator().manual_seed(1)
-    batch = torch.rand(8, 3, 32, 32, generator=generator)
-    changed = augment.shade(augment.turn(augment.reorder(batch, generator), generator), generator)
+    batch = torch.rand(8, 6, 32, 32, generator=generator)
+    before = batch.clone()
+    turned = augment.turn(augment.reorder(batch, 3, generator), change, generator)
+    changed = augment.shade(turned, change, generator)
+    torch.testing.assert_close(batch, before)
     assert changed.shape == batch.shape
     assert 0 <= float(changed.min()) <= float(changed.max()) <= 1
 
@@ -53,5 +160,16 @@ def test_augmentation_keeps_the_shape_and_the_range() -> None:
 def test_air_stays_air_and_bone_stays_bone_when_brightness_changes() -> None:
     from tools.train import augment  # noqa: PLC0415
 
+    change = plan_file.read("head-ct-hemorrhage").change
     batch = torch.cat([torch.zeros(4, 3, 8, 8), torch.ones(4, 3, 8, 8)])
-    torch.testing.assert_close(augment.shade(batch, torch.Generator().manual_seed(2)), batch)
+    changed = augment.shade(batch, change, torch.Generator().manual_seed(2))
+    torch.testing.assert_close(changed, batch)
+
+
+def test_a_stack_turned_upside_down_keeps_its_windows_apart() -> None:
+    from tools.train import augment  # noqa: PLC0415
+
+    batch = torch.arange(6.0).reshape(1, 6, 1, 1).repeat(64, 1, 1, 1)
+    changed = augment.reorder(batch, 3, torch.Generator().manual_seed(3)).flatten(1)
+    seen = {tuple(row.tolist()) for row in changed}
+    assert seen == {(0, 1, 2, 3, 4, 5), (2, 1, 0, 5, 4, 3), (1, 1, 1, 4, 4, 4)}

@@ -1,4 +1,4 @@
-"""Write `model.toml`, the model card and the check set of the head CT package.
+"""Write `model.toml` and the model card of a package.
 
 The card and the file tell the same figures, because both are written from the same values.
 """
@@ -6,43 +6,54 @@ The card and the file tell the same figures, because both are written from the s
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tools.train.assess import AGGREGATE, Figure, Settled
+from tools.train.assess import Bin, Figure, Settled
+from tools.train.plan import Label, Plan
 
-NAME = "head-ct-hemorrhage"
 
-_INTENDED_USE = (
-    "Suggests which non-contrast head CT a physician should look at sooner, because it may show an "
-    "intracranial hemorrhage. It is not a diagnosis, and silence does not mean that the study is "
-    "normal."
-)
-_LICENCE = (
-    "Apache-2.0 for the weights; the training images are CC-BY 4.0 "
-    "(Hssayeni et al., Data 5(1):14, 2020, doi:10.13026/w8q8-ky94)"
-)
-_LIMITS = (
-    "Trained, calibrated and measured on patients of one hospital (Al Hilla, Iraq), all scanned "
-    "after a head injury; other hospitals, scanners and kernels were not measured.",
-    "The pictures were 8-bit JPEG of one window (level 40, width 120 HU), not the scanner's own "
-    "DICOM.",
-    "Few patients: the intervals are wide, and calibration and threshold rest on {calibration} "
-    "patients.",
-    "More than half of the bleeding slices are epidural. Subarachnoid bleeding is rare in the "
-    "data, and small or old bleeds may be missed.",
-    "The table of the training data holds no age and no sex: performance by age or sex is unknown, "
-    "children included.",
-    "Slices were 5 mm, axial, without contrast. Contrast medium, clips, drains, tumours, "
-    "calcification, motion and metal were not studied.",
-    "It sees a slice and its two neighbours, at 160 x 160 pixels: a thin bleed can vanish.",
-    "Never tested prospectively. Not a medical device; not for diagnosis.",
-)
-_BODY_PARTS = ("HEAD", "BRAIN", "SKULL", "HEADBRAIN", "NEUROCRANIUM", "CRANIUM")
-_DESCRIPTION = (
-    r"\b(head|brain|skull|crani\w*|cereb\w*|sch(ä|ae)del|kopf|cr(â|a)ne|t(ê|e)te"
-    r"|cabeza|cr(á|a)neo)\b|رأس|الرأس|دماغ|الدماغ"
-)
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """All that was settled and measured of one finding.
+
+    Parameters
+    ----------
+    label : Label
+        Its words.
+    settled : Settled
+        Calibration, threshold and band.
+    figures, groups : tuple of Figure
+        Of all test patients, and by sex and age.
+    bins : tuple of Bin
+        The reliability diagram.
+    error : float
+        Expected calibration error.
+    reliable : bool
+        Whether it may flag.
+    peer : float or None
+        Another network's area on the same pictures.
+    """
+
+    label: Label
+    settled: Settled
+    figures: tuple[Figure, ...]
+    groups: tuple[Figure, ...]
+    bins: tuple[Bin, ...]
+    error: float
+    reliable: bool
+    peer: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """One pass over one picture on one core, in milliseconds (median)."""
+
+    precision: str
+    ms: float
+    worst: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,156 +62,186 @@ class Facts:
 
     Parameters
     ----------
-    version, digest : str
+    digest : str
         Of the model.
-    size : int
-        Height and width of the input.
     parameters : int
         Weights in the network.
-    train, calibration, test : tuple of int
-        (patients, of them bleeding, slices, of them bleeding).
-    seed : int
-        Of the split and of the training.
-    settled : Settled
-        Calibration, threshold and band.
-    figures : tuple of Figure
-        What was measured on the test patients.
+    sets : tuple of (name, pictures, groups)
+        Who trained, calibrated and tested it.
+    how : str
+        How it was measured, in one paragraph.
+    findings : tuple of Finding
+        In the order of the outputs.
+    limit : float
+        Of the distance.
+    strangers : tuple of (kind, pictures, share that abstain)
+        Pictures that it should not judge.
+    beyond : float
+        Share of test pictures beyond the limit: abstained although of the right kind.
+    speeds : tuple of Speed
+        In fp32 and int8.
+    machine : str
+        On which the speeds were taken.
+    extra : tuple of str
+        Further paragraphs of the card.
     """
 
-    version: str
     digest: str
-    size: int
     parameters: int
-    train: tuple[int, int, int, int]
-    calibration: tuple[int, int, int, int]
-    test: tuple[int, int, int, int]
-    seed: int
-    settled: Settled
-    figures: tuple[Figure, ...]
+    sets: tuple[tuple[str, int, int], ...]
+    how: str
+    findings: tuple[Finding, ...]
+    limit: float
+    strangers: tuple[tuple[str, int, float], ...]
+    beyond: float
+    speeds: tuple[Speed, ...]
+    machine: str
+    extra: tuple[str, ...]
 
 
-def write(facts: Facts, folder: Path) -> None:
+def write(plan: Plan, facts: Facts, folder: Path) -> None:
     """Write `model.toml` and `CARD.md` into `folder`."""
-    (folder / "model.toml").write_text(model_toml(facts), encoding="utf-8")
-    (folder / "CARD.md").write_text(card(facts), encoding="utf-8")
+    (folder / "model.toml").write_text(model_toml(plan, facts), encoding="utf-8")
+    (folder / "CARD.md").write_text(card(plan, facts), encoding="utf-8")
 
 
-def model_toml(facts: Facts) -> str:
+def model_toml(plan: Plan, facts: Facts) -> str:
     """Return the package's description, as `engines.load_package` reads it."""
-    settled = facts.settled
-    limits = "\n".join(_limits(facts))
-    measured = "\n".join(_measured(figure) for figure in facts.figures)
-    return f'''# Written by tools.train.head_ct; docs/models.md explains every key.
+    spec = plan.input
+    words = plan.words
+    limits = "\n".join(_limits(plan, facts))
+    scale = (
+        f"windows = {json.dumps([list(one) for one in spec.windows])}"
+        if spec.windows
+        else f'normalise = "percentile"\npercentiles = {json.dumps(list(spec.percentiles or ()))}'
+    )
+    crop = "" if spec.crop_above is None else f"crop_above = {spec.crop_above:g}\n"
+    measured = "\n".join(_measured(plan, one) for one in _told(plan, facts))
+    findings = "\n".join(_finding(place, one) for place, one in enumerate(facts.findings))
+    routes = "\n".join("[[routes]]\n" + _keys(route) for route in plan.tables["routes"])
+    return f'''# Written by scanside-train; docs/models.md explains every key.
 
 [model]
-name = "{NAME}"
-version = "{facts.version}"
+name = "{plan.name}"
+version = "{plan.version}"
 sha256 = "{facts.digest}"
-licence = {_quoted(_LICENCE)}
-intended_use = {_quoted(_INTENDED_USE)}
+licence = {_value(words.licence)}
+intended_use = {_value(words.intended_use)}
 limits = """
 {limits}
 """
-training_data = {_quoted(_training_data(facts))}
+training_data = {_value(_training_data(plan, facts))}
 
 {measured}
 [input]
-tensor = "slices"
+tensor = "{spec.tensor}"
 layout = "NCHW"
-height = {facts.size}
-width = {facts.size}
-windows = [[40.0, 120.0]]
-neighbours = 1
-
-[[routes]]
-modality = "CT"
-body_parts = {json.dumps(_BODY_PARTS)}
-description = '{_DESCRIPTION}'
-max_slice_thickness_mm = 10
-
-[[finding]]
-code = {{ scheme = "SCT", value = "1386000", meaning = "Intracranial hemorrhage" }}
-label = "Intracranial hemorrhage"
-output = 0
-calibration = [{settled.a}, {settled.b}]
-threshold = {settled.threshold}
-abstain = [{settled.band[0]}, {settled.band[1]}]
-urgency = "critical"
-
+height = {spec.height}
+width = {spec.width}
+{scale}
+neighbours = {spec.neighbours}
+fit = "{spec.fit}"
+{crop}
+{routes}
+{findings}
 [aggregate]
-kind = "{AGGREGATE.kind}"
-k = {AGGREGATE.k}
+{_keys(plan.tables["aggregate"])}
+[familiar]
+output = "distance"
+limit = {facts.limit}
 
 [checks]
-parity_tolerance = 0.02
+parity_tolerance = {plan.parity_tolerance:g}
 check_set = "check.npz"
 '''
 
 
-def card(facts: Facts) -> str:
+def card(plan: Plan, facts: Facts) -> str:
     """Return the model card, for people."""
-    settled = facts.settled
-    rows = "\n".join(_row(figure) for figure in facts.figures)
-    rows = rows or "| not measured yet | | | | |"
-    limits = "\n".join(f"- {line}" for line in _limits(facts))
-    sets = "\n".join(
-        f"| {name} | {counts[0]} | {counts[1]} | {counts[2]} | {counts[3]} |"
-        for name, counts in (
-            ("train", facts.train),
-            ("calibration", facts.calibration),
-            ("test", facts.test),
-        )
+    words, spec = plan.words, plan.input
+    rows = "\n".join(_row(plan, one) for one in _told(plan, facts))
+    groups = "\n".join(_row(plan, one) for found in facts.findings for one in found.groups)
+    limits = "\n".join(f"- {line}" for line in _limits(plan, facts))
+    sets = "\n".join(f"| {name} | {count} | {whose} |" for name, count, whose in facts.sets)
+    settled = "\n".join(_settled(found) for found in facts.findings)
+    strangers = "\n".join(f"| {kind} | {n} | {share:.0%} |" for kind, n, share in facts.strangers)
+    speeds = "\n".join(
+        f"| {one.precision} | {one.ms:.1f} | {one.worst:.4f} |" for one in facts.speeds
     )
-    return f"""# {NAME} {facts.version}
+    count = sum(n for _, n, _ in facts.strangers)
+    share = sum(n * part for _, n, part in facts.strangers) / max(count, 1)
+    extra = "".join(f"\n{text}\n" for text in facts.extra)
+    return f"""# {plan.name} {plan.version}
 
-{_INTENDED_USE}
+{words.title}. {words.intended_use}
 
 ## What it is
 
-A small residual network ({facts.parameters:,} weights) looks at an axial slice and its two
-neighbours in the brain window (level 40, width 120 HU), {facts.size} x {facts.size} pixels, and
-gives one logit: is there any hemorrhage in the middle slice? The logit is pooled from a map of
-evidence at an eighth of the resolution (tensor `evidence` inside the graph). A study's score is the
-mean of its {AGGREGATE.k} highest slice probabilities; slices that are missing count as 0.
+A small residual network ({facts.parameters:,} weights) looks at {spec.height} x {spec.width} pixels
+and gives one logit a finding, each pooled from a map of evidence (tensor `evidence` inside the
+graph). A second output, `distance`, says how unlike its training pictures a picture is.
 
 ## Whom it has seen
 
-{_training_data(facts)}
+{_training_data(plan, facts)}
 
-| set | patients | of them bleeding | slices | of them bleeding |
-|---|---|---|---|---|
+| set | pictures | patients or groups |
+|---|---|---|
 {sets}
 
-The sets share no patient. The split follows from seed {facts.seed}. Training also used bleeds drawn
-into healthy slices of the training patients (`tools/train/lesions.py`), whose place is known and
-taught as well; calibration and test hold real ones only.
+{facts.how}
 
 ## What was measured
 
-Measured once, on the test patients, with these weights. Areas under the curve have 95 % bootstrap
-intervals by patient; proportions have 95 % Wilson intervals.
+Areas under the curve have 95 % bootstrap intervals by patient or group; proportions have 95 %
+Wilson intervals, at the threshold that ships.
 
-| figure | value | 95 % interval | n | of what |
-|---|---|---|---|---|
+| finding | figure | value | 95 % interval | with | without |
+|---|---|---|---|---|---|
 {rows}
+{extra}
+{_section("By sex and age", groups)}
+## Calibration
 
-Calibration (a = {settled.a}, b = {settled.b}), threshold {settled.threshold} and abstain band
-{settled.band[0]} to {settled.band[1]} come from the calibration patients alone. The threshold is
-where a smoothed count of errors is least when a missed bleed costs two false alarms. The band is
-how far the threshold moves when those patients are resampled (16th to 84th percentile).
+| finding | a | b | threshold | abstain band | calibration error | may flag |
+|---|---|---|---|---|---|---|
+{settled}
+
+A picture's probability is sigmoid(a x logit + b). The threshold is where a smoothed count of
+errors is least when a missed finding costs {plan.missed_costs:g} false alarms; the band is how far
+it moves when the patients who set it are resampled (16th to 84th percentile). The calibration
+error is the mean distance of prediction and outcome (ECE, ten bins) on test pictures:
+
+{_diagrams(facts)}
+## What it does not know
+
+A picture farther than {facts.limit:g} from the training pictures is not judged: the findings
+abstain and the alert says why. {share:.1%} of {count} pictures that it should not judge were
+turned away, and {facts.beyond:.1%} of the test pictures, which it should.
+
+| pictures it should not judge | n | abstained |
+|---|---|---|
+{strangers}
+
+## Speed
+
+| precision | ms a picture, one core | largest change of a probability |
+|---|---|---|
+{speeds}
+
+Median of one pass in ONNX Runtime on {facts.machine}, as `scanside-train package` measured it; the
+change is against fp32 on the check set.
 
 ## Limits
 
 {limits}
-- An age limit is not set in the route, because no age is known to be safe or unsafe.
-- The calibration patients also chose the stopping point, so their own figures would flatter. Two
-  designs of the network were compared on training and calibration patients before the test patients
-  were measured; no choice was made after.
 
 ## Train it again
 
 ```
-python -m tools.train.head_ct --data ../shared/data/head-ct --out engines/packages/{NAME}
+scanside-train fit {plan.name} --data DIR
+scanside-train package {plan.name} --data DIR
+scanside-train eval {plan.name} --data DIR_OF_OTHER_PATIENTS --json FILE
 ```
 
 The split is the same everywhere; the weights agree only in quality, because the order of sums
@@ -208,52 +249,120 @@ differs between machines.
 """
 
 
-def _limits(facts: Facts) -> list[str]:
-    lines = [line.format(calibration=facts.calibration[0]) for line in _LIMITS]
-    counted = {figure.name: figure.interval for figure in facts.figures}
-    if "study sensitivity" in counted and "study specificity" in counted:
-        ill, well = counted["study sensitivity"], counted["study specificity"]
-        missed, alarmed = (round(held.n * (1 - held.value)) for held in (ill, well))
+def _told(plan: Plan, facts: Facts) -> list[Figure]:
+    """Return the figures to print; where each picture is a study, once and not twice."""
+    figures = [one for found in facts.findings for one in found.figures]
+    if plan.words.unit != "image":
+        return figures
+    return [one for one in figures if one.level == "study"]
+
+
+def _section(title: str, rows: str) -> str:
+    if not rows:
+        return ""
+    head = (
+        "| finding | figure | value | 95 % interval | with | without |\n|---|---|---|---|---|---|"
+    )
+    return f"### {title}\n\n{head}\n{rows}\n\n"
+
+
+def _limits(plan: Plan, facts: Facts) -> list[str]:
+    lines = list(plan.words.limits)
+    first = {one.name: one for one in facts.findings[0].figures if one.level == "study"}
+    if "sensitivity" in first and "specificity" in first:
+        ill, well = first["sensitivity"], first["specificity"]
+        missed = round(ill.positives * (1 - ill.interval.value))
+        alarmed = round(well.negatives * (1 - well.interval.value))
+        name = facts.findings[0].label.label.lower()
         lines.insert(
             0,
-            f"At the threshold it missed {missed} of {ill.n} bleeding test studies and flagged "
-            f"{alarmed} of {well.n} without a bleed.",
+            f"At the threshold it missed {missed} of {ill.positives} test {_units(plan)} with "
+            f"{name} and flagged {alarmed} of {well.negatives} without.",
         )
     return lines
 
 
-def _training_data(facts: Facts) -> str:
-    patients = facts.train[0] + facts.calibration[0] + facts.test[0]
-    slices = facts.train[2] + facts.calibration[2] + facts.test[2]
-    return (
-        f"{patients} patients ({slices} axial slices of 5 mm) after head injury, Al Hilla Teaching "
-        "Hospital, Iraq; labels by two radiologists in consensus. "
-        f"{facts.train[0]} patients trained it, {facts.calibration[0]} calibrated it, "
-        f"{facts.test[0]} were kept apart to measure it."
-    )
+def _training_data(plan: Plan, facts: Facts) -> str:
+    counted = "; ".join(f"{name}: {count}" for name, count, _ in facts.sets)
+    return f"{plan.words.data} Pictures: {counted}."
 
 
-def _measured(figure: Figure) -> str:
+def _units(plan: Plan) -> str:
+    return {"image": "images", "study": "studies"}.get(plan.words.unit, plan.words.unit)
+
+
+def _name(plan: Plan, figure: Figure) -> str:
+    # Where a collection holds single images, "study" would claim what was not measured.
+    level = "image" if plan.words.unit == "image" else figure.level
+    return f"{level} {figure.name}" + (f", {figure.group}" if figure.group else "")
+
+
+def _measured(plan: Plan, figure: Figure) -> str:
     interval = figure.interval
     return (
         "[[model.measured]]\n"
-        f'figure = "{figure.name}"\n'
+        f'figure = "{figure.finding}: {_name(plan, figure)}"\n'
         f"value = {interval.value:.4f}\n"
         f"low = {interval.low:.4f}\n"
         f"high = {interval.high:.4f}\n"
         f"n = {interval.n}\n"
-        f'on = "{figure.on}"\n'
+        f'on = "{figure.positives} with and {figure.negatives} without, none of them trained on"\n'
     )
 
 
-def _row(figure: Figure) -> str:
+def _row(plan: Plan, figure: Figure) -> str:
     interval = figure.interval
     # Rounded as in model.toml first, so that nobody reads two different figures.
     value, low, high = (round(x, 4) for x in (interval.value, interval.low, interval.high))
-    shown = f"{value:.3f} | {low:.3f} to {high:.3f} | {interval.n}"
-    return f"| {figure.name} | {shown} | {figure.on} |"
+    return (
+        f"| {figure.finding} | {_name(plan, figure)} | {value:.3f} | {low:.3f} to {high:.3f} | "
+        f"{figure.positives} | {figure.negatives} |"
+    )
 
 
-def _quoted(text: str) -> str:
-    # A JSON string without escapes beyond ASCII control characters is a TOML basic string.
-    return json.dumps(text, ensure_ascii=False)
+def _settled(found: Finding) -> str:
+    s = found.settled
+    return (
+        f"| {found.label.label} | {s.a} | {s.b} | {s.threshold} | {s.band[0]} to {s.band[1]} | "
+        f"{found.error:.3f} | {'yes' if found.reliable else 'no'} |"
+    )
+
+
+def _diagrams(facts: Facts) -> str:
+    lines = ["| finding | predicted | came true | pictures |", "|---|---|---|---|"]
+    for found in facts.findings:
+        lines += [
+            f"| {found.label.label} | {one.predicted:.2f} | {one.observed:.2f} | {one.n} |"
+            for one in found.bins
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _finding(place: int, found: Finding) -> str:
+    label, settled = found.label, found.settled
+    weak = "" if found.reliable else "reliable = false\n"
+    return (
+        "[[finding]]\n"
+        f"code = {{ scheme = {_value(label.scheme)}, value = {_value(label.value)}, "
+        f"meaning = {_value(label.meaning)} }}\n"
+        f"label = {_value(label.label)}\n"
+        f"output = {place}\n"
+        f"calibration = [{settled.a}, {settled.b}]\n"
+        f"threshold = {settled.threshold}\n"
+        f"abstain = [{settled.band[0]}, {settled.band[1]}]\n"
+        f'urgency = "{label.urgency}"\n{weak}'
+    )
+
+
+def _keys(table: Mapping[str, Any]) -> str:
+    return "".join(f"{key} = {_value(value)}\n" for key, value in table.items())
+
+
+def _value(value: str | float | Sequence[Any]) -> str:
+    """Return TOML of a text, a number, or a list of such."""
+    if isinstance(value, str):
+        # A JSON string without escapes beyond ASCII control characters is a TOML basic string.
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, (int, float)):
+        return repr(value)
+    return "[" + ", ".join(_value(item) for item in value) + "]"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
+import logging
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,21 +19,28 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from engines import LOGITS
 from engines.runtime import onnx_runtime
-from tools.train.network import FirstLogit, Residual, SliceNet
+from tools.train.familiar import Familiar
+from tools.train.network import Residual, ScanNet, Shipped
+from tools.train.plan import Plan
 
-INPUT = "slices"
+DISTANCE = "distance"
 EVIDENCE = "evidence"
 OPSET = 18
-_AGREE = 1e-3  # logits, ONNX Runtime against torch, both float32
+_AGREE = 2e-3  # logits and distances, ONNX Runtime against torch, both float32
 
 
 class ExportError(RuntimeError):
     """The exported model does not answer as the trained one does."""
 
 
-def folded(network: SliceNet) -> FirstLogit:
+def folded(network: ScanNet, columns: tuple[int, ...], familiar: Familiar) -> Shipped:
     """Return the shipping network, each batch normalisation folded into its convolution."""
-    shipped = FirstLogit(copy.deepcopy(network).float())
+    shipped = Shipped(
+        copy.deepcopy(network).float(),
+        columns,
+        torch.from_numpy(familiar.middle),
+        torch.from_numpy(familiar.whiten),
+    )
     shipped.eval()
     for module in list(shipped.modules()):
         if isinstance(module, Residual):
@@ -45,27 +56,29 @@ def folded(network: SliceNet) -> FirstLogit:
     return shipped
 
 
-def write(network: FirstLogit, file: Path, *, size: int) -> str:
+def write(network: Shipped, file: Path, plan: Plan) -> str:
     """Write the ONNX file and return its SHA-256.
 
     The exporter notes source paths and its own version in the file; both are taken out, so that the
-    same weights give the same bytes wherever they are exported. The map from which the logit is
-    pooled keeps the name "evidence" inside the graph: it is what a heatmap is drawn from.
+    same weights give the same bytes wherever they are exported. The maps from which the logits are
+    pooled keep the name "evidence" inside the graph: they are what a heatmap is drawn from.
     """
-    program = torch.onnx.export(
-        network,
-        (torch.zeros(2, 3, size, size),),
-        input_names=[INPUT],
-        output_names=[LOGITS],
-        opset_version=OPSET,
-        dynamic_shapes=({0: torch.export.Dim("n")},),
-        dynamo=True,
-        verbose=False,
-    )
+    spec = plan.input
+    with _quiet():
+        program = torch.onnx.export(
+            network,
+            (torch.zeros(2, spec.channels, spec.height, spec.width),),
+            input_names=[spec.tensor],
+            output_names=[LOGITS, DISTANCE],
+            opset_version=OPSET,
+            dynamic_shapes=({0: torch.export.Dim("n")},),
+            dynamo=True,
+            verbose=False,
+        )
     if program is None:
         raise ExportError("torch gave no ONNX program.")
     model = program.model_proto
-    _strip(model)
+    _strip(model, plan.name)
     _name_evidence(model.graph)
     onnx.checker.check_model(model, full_check=True)
     content = model.SerializeToString(deterministic=True)
@@ -73,32 +86,49 @@ def write(network: FirstLogit, file: Path, *, size: int) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def agree(network: FirstLogit, file: Path, samples: NDArray[np.float32]) -> float:
-    """Return the largest difference in logits between ONNX Runtime and torch.
+def agree(network: Shipped, file: Path, name: str, samples: NDArray[np.float32]) -> float:
+    """Return the largest difference in logits and distances between ONNX Runtime and torch.
 
     Raises
     ------
     ExportError
         If it is more than rounding explains.
     """
-    engine = onnx_runtime.load(file, threads=2)
+    engine = onnx_runtime.load(file, threads=1)
     worst = 0.0
     for start in range(0, len(samples), 32):
         batch = samples[start : start + 32]
         with torch.inference_mode():
-            expected = network(torch.from_numpy(batch)).numpy()
-        worst = max(worst, float(np.abs(engine.infer({INPUT: batch})[LOGITS] - expected).max()))
+            expected = [answer.numpy() for answer in network(torch.from_numpy(batch))]
+        found = engine.infer({name: batch})
+        for key, theirs in zip((LOGITS, DISTANCE), expected, strict=True):
+            apart = np.abs(found[key] - theirs) / np.maximum(1.0, np.abs(theirs))
+            worst = max(worst, float(apart.max()))
     engine.close()
     if worst > _AGREE:
-        raise ExportError(f"{file}: logits differ from torch by {worst:.2g}, more than {_AGREE}.")
+        raise ExportError(f"{file}: answers differ from torch by {worst:.2g}, more than {_AGREE}.")
     return worst
 
 
-def _strip(model: onnx.ModelProto) -> None:
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter warns of its own parts and of packages it does not need; none is for a user."""
+    log = logging.getLogger("torch.onnx")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        log.setLevel(before)
+
+
+def _strip(model: onnx.ModelProto, name: str) -> None:
     model.producer_name, model.producer_version, model.doc_string = "scanside", "", ""
     del model.metadata_props[:]
     graph = model.graph
-    graph.name, graph.doc_string = "head-ct", ""
+    graph.name, graph.doc_string = name, ""
     del graph.metadata_props[:]
     for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         part.doc_string = ""

@@ -1,22 +1,27 @@
 """The network: a small residual net that says where it sees evidence, and how much in all.
 
-Input is float32 (n, 3, size, size): the slice below, the slice itself, the slice above. A map of
-evidence comes out at an eighth of the resolution; the slice's logit is its mean weighted
-by its own softmax, so that a small bleed is not averaged away by the healthy rest, and every step
-is one that TensorRT and ONNX Runtime compute safely in half precision. During training there are
-six maps (any hemorrhage, then the five kinds, which help to learn); what ships is the first alone,
-with its batch normalisations folded into the convolutions.
+Input is float32 (n, channels, size, size). A map of evidence for each label comes out at the
+resolution that the strides leave; a label's logit is its map's mean weighted by the map's own
+softmax, so that a small lesion is not averaged away by the healthy rest, and every step is one that
+TensorRT and ONNX Runtime compute safely in half precision.
+
+What ships holds the maps of the findings alone, its batch normalisations folded into the
+convolutions, and a second output: how far the picture's features are from those of the training
+pictures (`tools.train.familiar`).
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-WIDTHS = (24, 48, 80, 112)
-BLOCKS = (1, 2, 2, 1)
-STRIDES = (1, 2, 2, 1)
+from engines import InputSpec
+from tools.train.plan import Shape
+
 _SHARPNESS = 1.0
+_SMOOTH = 9  # pixels over which left and right are averaged before they are compared
+_FLOOR = 0.01  # keeps the logarithm of a dark feature finite
 
 
 class Residual(nn.Module):  # type: ignore[misc]  # torch is not typed for this check
@@ -43,58 +48,129 @@ class Residual(nn.Module):  # type: ignore[misc]  # torch is not typed for this 
         return torch.relu(self.second_norm(self.second(inner)) + self.shortcut(x))
 
 
+class Backbone(nn.Module):  # type: ignore[misc]
+    """From pixels to features, stage by stage.
+
+    Parameters
+    ----------
+    channels, size : int
+        Of the input.
+    centre : int
+        The channel that left and right are compared in: the slice itself in the first window.
+    shape : Shape
+        Widths, blocks and strides.
+    """
+
+    def __init__(self, channels: int, size: int, centre: int, shape: Shape) -> None:
+        super().__init__()
+        self.mirrors = shape.mirror_difference
+        self.centre = centre
+        self.register_buffer("backwards", torch.arange(size - 1, -1, -1), persistent=False)
+        self.stem = nn.Sequential(
+            nn.Conv2d(channels + int(self.mirrors), shape.stem, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(shape.stem),
+            nn.ReLU(),
+        )
+        inputs, stages = shape.stem, []
+        for stage in shape.stages:
+            blocks = []
+            for block in range(stage.blocks):
+                blocks.append(Residual(inputs, stage.width, stage.stride if block == 0 else 1))
+                inputs = stage.width
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.ModuleList(stages)
+        self.width = inputs
+        self.widths = (shape.stem, *(stage.width for stage in shape.stages))
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Map (n, channels, size, size) to the outputs of the stem and of every stage."""
+        x = pixels
+        if self.mirrors:
+            middle = pixels[:, self.centre : self.centre + 1]
+            smooth = functional.avg_pool2d(middle, _SMOOTH, 1, _SMOOTH // 2)
+            # Gather rather than a flip: every engine has it.
+            x = torch.cat([pixels, smooth - smooth.index_select(3, self.backwards)], dim=1)
+        found = [self.stem(x)]
+        for stage in self.stages:
+            found.append(stage(found[-1]))
+        return tuple(found)
+
+
 def pooled(evidence: Tensor) -> Tensor:
     """Map evidence (n, outputs, h, w) to logits (n, outputs)."""
     flat = evidence.flatten(2)
     return (torch.softmax(flat * _SHARPNESS, dim=2) * flat).sum(dim=2)
 
 
-class SliceNet(nn.Module):  # type: ignore[misc]
-    """Evidence and logits for a slice and its neighbours.
+def signature(pixels: Tensor, stages: tuple[Tensor, ...]) -> Tensor:
+    """Return what a picture is like, (n, features): how bright, how rough, how active each filter.
+
+    The logarithm of each mean, so that features are spread evenly and a multiple is a distance.
+    """
+    rough = (pixels - functional.avg_pool2d(pixels, 3, 1, 1)).abs()
+    means = [pixels.mean(dim=(2, 3)), rough.mean(dim=(2, 3))]
+    means += [stage.mean(dim=(2, 3)) for stage in stages]
+    return torch.log(torch.cat(means, dim=1) + _FLOOR)
+
+
+class ScanNet(nn.Module):  # type: ignore[misc]
+    """Evidence and logits for a picture, or for a slice and its neighbours.
 
     Parameters
     ----------
+    spec : InputSpec
+        What it looks at.
+    shape : Shape
+        Of the network.
     outputs : int
-        Maps in training; the first is "any hemorrhage".
+        Labels in training.
     """
 
-    def __init__(self, outputs: int = 6) -> None:
+    def __init__(self, spec: InputSpec, shape: Shape, outputs: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = [
-            nn.Conv2d(3, WIDTHS[0], 3, 2, 1, bias=False),
-            nn.BatchNorm2d(WIDTHS[0]),
-            nn.ReLU(),
-        ]
-        inputs = WIDTHS[0]
-        for width, blocks, stride in zip(WIDTHS, BLOCKS, STRIDES, strict=True):
-            for block in range(blocks):
-                layers.append(Residual(inputs, width, stride if block == 0 else 1))
-                inputs = width
-        self.features = nn.Sequential(*layers)
-        self.dropout = nn.Dropout2d(0.1)
-        self.head = nn.Conv2d(inputs, outputs, 1)
+        self.backbone = Backbone(spec.channels, spec.height, spec.neighbours, shape)
+        self.dropout = nn.Dropout2d(shape.dropout)
+        self.head = nn.Conv2d(self.backbone.width, outputs, 1)
         nn.init.constant_(self.head.bias, -2.0)  # most places are healthy
 
-    def evidence(self, slices: Tensor) -> Tensor:
-        """Map (n, 3, size, size) to (n, outputs, size / 8, size / 8)."""
-        return self.head(self.dropout(self.features(slices)))
+    def evidence(self, pixels: Tensor) -> Tensor:
+        """Map (n, channels, size, size) to (n, outputs, h, w)."""
+        return self.head(self.dropout(self.backbone(pixels)[-1]))
 
-    def forward(self, slices: Tensor) -> Tensor:
-        """Map (n, 3, size, size) to (n, outputs)."""
-        return pooled(self.evidence(slices))
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Map (n, channels, size, size) to (n, outputs)."""
+        return pooled(self.evidence(pixels))
 
 
-class FirstLogit(nn.Module):  # type: ignore[misc]
-    """What ships: the network with only its first logit, (n, 3, size, size) to (n, 1)."""
+class Shipped(nn.Module):  # type: ignore[misc]
+    """What ships: logits of the findings, and the distance from what the training was like.
 
-    def __init__(self, network: SliceNet) -> None:
+    Parameters
+    ----------
+    network : ScanNet
+        Trained.
+    columns : tuple of int
+        The labels that become findings.
+    middle : Tensor, shape (features,)
+        Of the signatures of the training pictures.
+    whiten : Tensor, shape (features, kept)
+        Turns a signature's deviation into independent parts of unit variance.
+    """
+
+    def __init__(
+        self, network: ScanNet, columns: tuple[int, ...], middle: Tensor, whiten: Tensor
+    ) -> None:
         super().__init__()
-        self.features = network.features
-        self.head = nn.Conv2d(network.head.in_channels, 1, 1)
+        self.backbone = network.backbone
+        self.head = nn.Conv2d(network.head.in_channels, len(columns), 1)
         with torch.no_grad():
-            self.head.weight.copy_(network.head.weight[:1])
-            self.head.bias.copy_(network.head.bias[:1])
+            self.head.weight.copy_(network.head.weight[list(columns)])
+            self.head.bias.copy_(network.head.bias[list(columns)])
+        self.register_buffer("middle", middle)
+        self.register_buffer("whiten", whiten)
 
-    def forward(self, slices: Tensor) -> Tensor:
-        """Map (n, 3, size, size) to (n, 1)."""
-        return pooled(self.head(self.features(slices)))
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (n, channels, size, size) to logits (n, findings) and distances (n, 1)."""
+        stages = self.backbone(pixels)
+        parts = (signature(pixels, stages) - self.middle) @ self.whiten
+        return pooled(self.head(stages[-1])), (parts * parts).mean(dim=1, keepdim=True).sqrt()

@@ -1,0 +1,142 @@
+"""Measure a shipped package on a folder of pictures that it has not seen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from engines import FindingSpec, ModelPackage
+from tools.train import assess, judge, reading
+from tools.train.assess import Figure, Judged, Settled
+from tools.train.examples import DataError, Examples, Rows
+from tools.train.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was measured: `abstained` is the share of pictures unlike what the model knows."""
+
+    package: ModelPackage
+    pictures: int
+    left_out: int
+    abstained: float
+    figures: tuple[Figure, ...]
+    errors: dict[str, float]
+
+
+def run(plan: Plan, package: ModelPackage, folder: Path, *, threads: int) -> Report:
+    """Measure a package on whatever of a folder it was not trained or calibrated on.
+
+    Raises
+    ------
+    DataError
+        If the folder cannot be read, or the package has seen all of it.
+    """
+    examples = reading.read(plan, folder)
+    rows = judge.unseen(package, examples)
+    if len(rows) == 0:
+        raise DataError(
+            f"{folder}: all {len(examples)} pictures trained or calibrated {package.name}, so "
+            "there is nothing to measure it on. Give --data a folder of other patients; what is "
+            f"known of these is in {package.path / 'CARD.md'}."
+        )
+    answers = judge.ask(package, judge.batches(examples, rows), threads=threads)
+    limit = np.inf if package.familiar is None else package.familiar.limit
+    figures: list[Figure] = []
+    errors: dict[str, float] = {}
+    for spec in package.findings:
+        judged = _judged(plan, examples, rows, answers.logits, spec)
+        settled = Settled(*spec.calibration, spec.threshold, spec.abstain)
+        found = assess.measure(
+            examples, judged, spec.label, settled, package.aggregate, seed=plan.seed
+        )
+        if found:
+            errors[spec.label] = assess.reliability(judged, settled)[1]
+        figures += found
+        figures += assess.subgroups(examples, judged, spec.label, seed=plan.seed)
+    return Report(
+        package,
+        len(rows),
+        len(examples) - len(rows),
+        float((answers.distance > limit).mean()),
+        tuple(figures),
+        errors,
+    )
+
+
+def _judged(plan: Plan, examples: Examples, rows: Rows, logits: Any, spec: FindingSpec) -> Judged:
+    truth = examples.truth[rows, plan.shipped[spec.output]]
+    known = ~np.isnan(truth)
+    return Judged(logits[known, spec.output], truth[known] > 0.5, rows[known])
+
+
+def as_json(report: Report, folder: Path) -> dict[str, Any]:
+    """Return the report as the file holds it: one row for a finding at a level."""
+    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for one in report.figures:
+        row = rows.setdefault(
+            (one.finding, one.level, one.group),
+            {
+                "finding": one.finding,
+                "level": one.level,
+                "group": one.group,
+                "n_pos": one.positives,
+                "n_neg": one.negatives,
+            },
+        )
+        name = one.name.lower()
+        row[name], row[f"{name}_low"] = one.interval.value, one.interval.low
+        row[f"{name}_high"] = one.interval.high
+        if one.level == "slice" and not one.group:
+            row["calibration_error"] = report.errors[one.finding]
+    return {
+        "name": report.package.name,
+        "version": report.package.version,
+        "sha256": report.package.digest,
+        "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "data": folder.name,
+        "pictures": report.pictures,
+        "left_out_as_seen": report.left_out,
+        "abstained_as_unfamiliar": report.abstained,
+        "rows": list(rows.values()),
+    }
+
+
+def show(report: Report, say: Callable[[str], None]) -> None:
+    """Print the report as a table."""
+    if report.left_out:
+        say(
+            f"{report.left_out} pictures left out: they trained or calibrated the model. "
+            f"{report.pictures} are measured."
+        )
+    table = Table(title=f"{report.package.name} {report.package.version}")
+    for heading in ("finding", "figure", "value", "95 % interval", "with", "without"):
+        table.add_column(heading)
+    for one in report.figures:
+        name = f"{one.level} {one.name}" + (f", {one.group}" if one.group else "")
+        held = one.interval
+        table.add_row(
+            one.finding,
+            name,
+            f"{held.value:.3f}",
+            f"{held.low:.3f} to {held.high:.3f}",
+            str(one.positives),
+            str(one.negatives),
+        )
+    Console().print(table)
+    say(f"{report.abstained:.1%} of the pictures do not look like what the model knows.")
+    if not report.figures:
+        say("No finding has five pictures with it and five without: there is nothing to measure.")
+
+
+def write(report: Report, folder: Path, file: Path) -> None:
+    """Write the report as JSON."""
+    file.write_text(json.dumps(as_json(report, folder), indent=2) + "\n", encoding="utf-8")
