@@ -26,19 +26,21 @@ class Authority:
         self.file = folder / f"{name}.ca.pem"
         self.file.write_bytes(own.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
-    def issue(self, name: str, address: str = "127.0.0.1") -> tuple[Path, Path]:
-        """Return the files of a certificate and its key."""
+    def issue(
+        self, name: str, address: str = "127.0.0.1", *, hours: float = 1.0
+    ) -> tuple[Path, Path]:
+        """Return the files of a certificate, good for so long, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         where = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
-        issued = self._builder(subject, key).add_extension(where, critical=False)
+        issued = self._builder(subject, key, hours).add_extension(where, critical=False)
         cert, private = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         cert.write_bytes(issued.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM))
         private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return cert, private
 
     def _builder(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, hours: float = 1.0
     ) -> x509.CertificateBuilder:
         now = datetime.now(timezone.utc)
         return (
@@ -47,8 +49,8 @@ class Authority:
             .issuer_name(self.name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(hours=1))
+            .not_valid_before(now - timedelta(hours=9))
+            .not_valid_after(now + timedelta(hours=hours))
             .add_extension(
                 x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
             )

@@ -101,6 +101,24 @@ def test_a_broker_under_another_address_than_its_certificates_is_refused(
     assert "192.0.2.1" in reason or "IP address mismatch" in reason
 
 
+@UNCLOSED
+def test_a_broker_with_an_expired_certificate_is_refused(
+    make_broker: BrokerMaker, authority: Authority
+) -> None:
+    cert, key = authority.issue("old", hours=-1.0)
+    broker = make_broker(config=f"certfile {cert}\nkeyfile {key}\n")
+    tls = TlsSettings(authority.file)
+    reason = try_to_connect(BrokerSettings(broker.host, broker.port, "device-ct-1", tls=tls))
+    assert "expired" in reason
+
+
+def test_a_device_with_an_expired_certificate_is_not_let_in(
+    settings: BrokerSettings, authority: Authority
+) -> None:
+    tls = TlsSettings(authority.file, *authority.issue("device-old", hours=-1.0))
+    assert try_to_connect(replace(settings, tls=tls))
+
+
 def test_a_device_without_a_certificate_is_not_let_in(settings: BrokerSettings) -> None:
     assert settings.tls is not None
     assert try_to_connect(replace(settings, tls=TlsSettings(settings.tls.ca)))
