@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tools.bench import chain, delivery
+from tools.bench import chain, delivery, quality
 from tools.bench.report import Row, write
 from tools.broker import BrokerStartError
 from tools.postgres import PostgresStartError
@@ -17,6 +17,7 @@ from tools.site import SiteError
 BENCHMARKS: dict[str, tuple[str, Callable[[bool], list[Row]]]] = {
     "chain": ("from the scanner's last byte to the alert at central", chain.run),
     "delivery": ("whether an alert is ever lost, and how long it takes", delivery.run),
+    "quality": ("the image quality flags on real images and on worse copies", quality.run),
 }
 
 

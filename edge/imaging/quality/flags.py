@@ -147,8 +147,8 @@ def _inverted(stacked: Stacked) -> Flag | None:
             round(background, 2),
             "1",
             BACKGROUND,
-            f"The background is {background:.1f} times as bright as the body: the image is"
-            " inverted or its window is wrong.",
+            f"The frame is {background:.1f} times as bright as the image on average: black and"
+            " white are exchanged, or the head fills the frame.",
         )
     column = _median(image.column for image in stacked.images)
     if column is None or column >= COLUMN:

@@ -65,7 +65,7 @@ class SliceMeasures:
     roll_deg : float or None
         By how much a head is turned in the image plane, clockwise.
     background : float or None
-        Brightness beside the body: HU in CT; in MR as a share of the body's own mean.
+        Along the frame of an image of a head: in HU in CT, over the image's mean in MR.
     edge_mm : float or None
         Width of the edge from air to skin, CT.
     streaks_hu : float or None
@@ -124,9 +124,13 @@ def measure(image: Slice, modality: str, anatomy: Anatomy | None) -> SliceMeasur
     tilt = _tilt(image)
     axial = tilt is not None and math.cos(math.radians(tilt)) > _AXIAL
     head = anatomy is Anatomy.HEAD and axial and image.spacing is not None
-    if modality == "CT":
-        return _ct(image, SliceMeasures(fingerprint, height, tilt), head=head)
-    return _mr(image, SliceMeasures(fingerprint, height, tilt), head=head)
+    placed = SliceMeasures(
+        fingerprint,
+        height,
+        tilt,
+        background=_background(image.pixels, modality) if anatomy is Anatomy.HEAD else None,
+    )
+    return (_ct if modality == "CT" else _mr)(image, placed, head=head)
 
 
 def _fingerprint(pixels: Plane) -> int | None:
@@ -158,7 +162,6 @@ def _ct(image: Slice, placed: SliceMeasures, *, head: bool) -> SliceMeasures:
         body_mm=body.diameter_mm,
         cut=body.cut if head else None,
         roll_deg=_roll(inside * (body.mask > 0), body, spacing) if head else None,
-        background=_beside(pixels, body),
         edge_mm=edge_width_mm(pixels, body.mask, spacing),
         streaks_hu=streaks(pixels, body.mask, spacing) if head else None,
     )
@@ -171,14 +174,11 @@ def _mr(image: Slice, placed: SliceMeasures, *, head: bool) -> SliceMeasures:
     if body is None:
         return placed
     inside = np.clip(pixels / np.float32(bright), 0, 1)
-    beside = _beside(pixels, body)
-    mean = float(pixels[body.mask > 0].mean())
     return replace(
         placed,
         body_mm=body.diameter_mm if head else None,
         cut=body.cut if head else None,
         roll_deg=_roll(inside * (body.mask > 0), body, spacing) if head else None,
-        background=None if mean <= 0 else beside / mean,
         ghosts=ghosting(pixels, body.mask, spacing) if head else None,
         blur=blur(pixels),
     )
@@ -219,16 +219,17 @@ def _fitted(pixels: Plane, scale: float) -> Plane:
     return fitted
 
 
-def _beside(pixels: Plane, body: Body) -> float:
-    """Return the median along the frame where the body is not.
-
-    Where all of the frame counts as body, as in a CT without its rescale, the darkest of the image.
-    """
-    frame = np.zeros(pixels.shape, np.bool_)
+def _background(pixels: Plane, modality: str) -> float | None:
+    """Return the median along the frame, where a head leaves room; in MR over the image's mean."""
     edge = max(2, min(pixels.shape) // 50)
-    frame[:edge], frame[-edge:], frame[:, :edge], frame[:, -edge:] = True, True, True, True
-    beside = pixels[frame & (body.mask == 0)]
-    return float(np.median(beside) if beside.size else np.percentile(pixels, 2))
+    inner = pixels[edge:-edge, edge:-edge]
+    frame = np.ones(pixels.shape, np.bool_)
+    frame[edge : edge + inner.shape[0], edge : edge + inner.shape[1]] = False
+    around = float(np.median(pixels[frame]))
+    if modality == "CT":
+        return around
+    mean = float(pixels.mean())
+    return around / mean if mean > 0 else None
 
 
 def _roll(inside: Plane, body: Body, spacing: tuple[float, float]) -> float | None:
