@@ -47,6 +47,8 @@ class StudyFacts:
         Seconds since the epoch.
     inference_ms, tail_inference_ms : float
         In the engine: in all, and after the last byte.
+    progression : message.Progression or None
+        What changed since an earlier study.
     """
 
     study_uid: str
@@ -58,6 +60,7 @@ class StudyFacts:
     last_byte: float
     inference_ms: float
     tail_inference_ms: float
+    progression: message.Progression | None = None
 
 
 def compose(
@@ -123,6 +126,7 @@ def compose(
             )
             for one, volume in volumes[:_FINDINGS]
         ),
+        progression=facts.progression,
         timing=message.Timing(
             first_byte=_moment(facts.first_byte),
             last_byte=_moment(facts.last_byte) if decision.complete else None,

@@ -10,7 +10,7 @@ import numpy as np
 from edge.alerts.topics import URGENCIES
 from edge.imaging.heatmap import Spot
 from edge.imaging.quality import Flag
-from engines import FindingSpec, ModelPackage, VolumeSpec, aggregate
+from engines import Code, FindingSpec, ModelPackage, VolumeSpec, aggregate
 
 # A slice, by its instance's id in the journal and its frame.
 SliceId = tuple[int, int]
@@ -18,6 +18,14 @@ SliceId = tuple[int, int]
 CONFLICT = "An image came twice with the same UID and different content; the first was analysed."
 UNFAMILIAR = "The image does not look like what the model knows, so the model abstains."
 QUIET = "No sign that the series was complete but silence; images may be missing."
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A figure that was said of a study, and whether it was flagged."""
+
+    value: float
+    flagged: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +67,16 @@ class SeriesFinding:
         return self.unfamiliar or not self.spec.reliable or low <= self.probability < high
 
     @property
+    def value(self) -> Value:
+        """What is compared with other studies."""
+        return Value(self.probability, self.flagged)
+
+    @property
+    def unit(self) -> str:
+        """Of the value: a probability has none."""
+        return "1"
+
+    @property
     def flagged(self) -> bool:
         """Whether it deserves an alert."""
         return self.probability >= self.spec.threshold and not self.abstained
@@ -78,6 +96,16 @@ class SeriesVolume:
 
     spec: VolumeSpec
     ml: float
+
+    @property
+    def value(self) -> Value:
+        """What is compared with other studies."""
+        return Value(self.ml, self.flagged)
+
+    @property
+    def unit(self) -> str:
+        """Of the value."""
+        return "ml"
 
     @property
     def flagged(self) -> bool:
@@ -198,6 +226,24 @@ def find(
             )
         )
     return tuple(found)
+
+
+def key_of(package: ModelPackage, code: Code) -> str:
+    """Return what names one figure across studies: the model, its version, and what it states."""
+    return f"{package.name} {package.version} {code.scheme}:{code.value}"
+
+
+def values_of(decision: StudyDecision) -> dict[str, Value]:
+    """Return the figures of a study by `key_of`; of two series with the same one the higher."""
+    values: dict[str, Value] = {}
+    for series in decision.series:
+        for said in series.stated:
+            if series.package is None:
+                continue
+            key = key_of(series.package, said.spec.code)
+            if key not in values or said.value.value > values[key].value:
+                values[key] = said.value
+    return values
 
 
 def doubts_of(package: ModelPackage, slices: int, unfamiliar: int) -> list[str]:

@@ -6,15 +6,18 @@ at: silence is never an answer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from edge.alerts.decision import StudyDecision
+from edge.alerts.decision import StudyDecision, Value, values_of
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What was last said of a study; `images` and `series` are how many it spoke of."""
+    """What was last said of a study; `images` and `series` are how many it spoke of.
+
+    `values` are the figures, for studies to come.
+    """
 
     alert_id: str
     status: str
@@ -24,6 +27,7 @@ class Told:
     reasons: tuple[str, ...]
     series: int
     images: int
+    values: dict[str, Value] = field(default_factory=dict)
 
     @classmethod
     def of(cls, decision: StudyDecision, step: Step, alert_id: str) -> Told:
@@ -37,13 +41,15 @@ class Told:
             reasons=decision.reasons,
             series=len(decision.series),
             images=_images(decision),
+            values=values_of(decision),
         )
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Told:
         """Read what the journal kept."""
         lists = {name: tuple(value[name]) for name in ("flagged", "reasons")}
-        return cls(**{**value, **lists})
+        values = {key: Value(**one) for key, one in value.get("values", {}).items()}
+        return cls(**{**value, **lists, "values": values})
 
 
 @dataclass(frozen=True, slots=True)

@@ -390,7 +390,8 @@ class Coordinator:
     def _say(
         self, study: StudyInProgress, decision: StudyDecision, step: Step, state: StudyState
     ) -> Told:
-        return self._herald.tell(study, decision, step, state, self._models.engines)
+        priors = self._store.priors(study.id) if study.identity.get("patient_id") else ()
+        return self._herald.tell(study, decision, step, state, self._models.engines, priors)
 
     def _find(self, series_id: int) -> tuple[StudyInProgress, SeriesInProgress] | None:
         for study in self._studies.values():

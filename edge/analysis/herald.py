@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 
 from edge.alerts.compose import Names, StudyFacts, compose, identity_of
@@ -18,11 +18,13 @@ from edge.analysis.progress import StudyInProgress
 from edge.audit import DAEMON, Act, Audit
 from edge.feedback.drift import bin_of
 from edge.feedback.inputs import PREFIX, label_of
+from edge.history.since import since
 from edge.keys import KeyRing
 from edge.metrics import Metrics
 from edge.store.feedback import Score, Subject
 from edge.store.journal import StudyState
 from edge.store.outbox import NewAlert, Outbox, Outcome
+from edge.store.priors import KeptPrior
 
 log = logging.getLogger("scanside.alerts")
 
@@ -77,15 +79,19 @@ class Herald:
         step: Step,
         state: StudyState,
         engines: Mapping[str, tuple[str, str]],
+        priors: Sequence[KeptPrior] = (),
     ) -> Told:
         """Keep a decision and its alert in one transaction; return what is now told.
 
-        `engines` says which engine, in which precision, runs a package.
+        `engines` says which engine, in which precision, runs a package; `priors` are the patient's
+        other studies.
         """
         told = Told.of(decision, step, new_id())
         decided = datetime.now(timezone.utc)
         said: list[Alert] = []
-        facts = self._facts(study, engines)
+        facts = replace(
+            self._facts(study, engines), progression=since(decision, study.first_byte, priors)
+        )
         keys = self._ring.current
 
         def make_alert(sequence: int) -> NewAlert:

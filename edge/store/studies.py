@@ -13,6 +13,7 @@ from typing import Any
 
 from edge.store.claim import Claim
 from edge.store.journal import Journal, StudyState, set_state
+from edge.store.priors import KeptPrior, read_priors
 from edge.store.records import (
     Arrival,
     Kept,
@@ -288,6 +289,10 @@ class Store:
                 (study.id,),
             ).fetchone()
         return open_json(study.key, row["summary"]) if row is not None else None
+
+    def priors(self, study_id: int) -> tuple[KeptPrior, ...]:
+        """Return the other studies of a study's patient that something was said of."""
+        return read_priors(self.journal, self._device_key, study_id)
 
     def close(self) -> None:
         """Close the spool and the journal."""
