@@ -48,7 +48,12 @@ def chromium() -> Iterator[Browser]:
 
 @contextmanager
 def window(
-    browser: Browser, *, language: str = "en", width: int = 1280, height: int = 900
+    browser: Browser,
+    *,
+    language: str = "en",
+    width: int = 1280,
+    height: int = 900,
+    dark: bool = False,
 ) -> Iterator[Page]:
     """Open a fresh window: no cookie of another. Its errors fail the test."""
     context: BrowserContext = browser.new_context(
@@ -56,6 +61,7 @@ def window(
         viewport={"width": width, "height": height},
         ignore_https_errors=True,
         reduced_motion="reduce",
+        color_scheme="dark" if dark else "light",
     )
     context.set_default_timeout(LIMIT_MS)
     page = context.new_page()

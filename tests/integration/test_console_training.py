@@ -161,6 +161,18 @@ def test_who_fails_gets_no_certificate_and_may_try_again(browser: Browser, addre
         shoot(page, "training-people-en")
 
 
+def test_every_page_can_be_read_in_the_dark_and_on_a_tablet(browser: Browser, address: str) -> None:
+    paths = ["/training", "/training/step/flags", "/training/case/03-calcified", "/statistics"]
+    with window(browser, language="ar", width=820, height=1180, dark=True) as page:
+        log_in(page, address, "Dr Ali", PASSWORD, to="/training")
+        for path in paths:
+            page.goto(address + path)
+            assert violations(page) == [], path
+            wider = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+            assert not page.evaluate(wider), path
+            shoot(page, f"tablet-dark{path.replace('/', '-')}-ar")
+
+
 def test_another_persons_test_and_certificate_are_not_shown(browser: Browser, address: str) -> None:
     with window(browser) as page:
         log_in(page, address, "Dr Ali", PASSWORD, to="/training")

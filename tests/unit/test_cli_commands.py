@@ -39,6 +39,10 @@ COMMANDS = [
     "drill",
     "audit show",
     "audit verify",
+    "training copy",
+    "training check",
+    "training list",
+    "training verify",
 ]
 
 
@@ -127,9 +131,10 @@ def test_config_init_says_which_folder_is_missing(scanside: Terminal, tmp_path: 
     assert scanside.err == f"scanside: {tmp_path / 'no'}: no such folder. Make it first.\n"
 
 
-@pytest.mark.parametrize(
-    "command", [one for one in COMMANDS if one not in ("check", "config init")]
-)
+WITHOUT_CONFIGURATION = ("check", "config init", "training copy", "training check")
+
+
+@pytest.mark.parametrize("command", [one for one in COMMANDS if one not in WITHOUT_CONFIGURATION])
 def test_without_a_configuration_every_command_says_how_to_get_one(
     scanside: Terminal, command: str
 ) -> None:
@@ -140,6 +145,7 @@ def test_without_a_configuration_every_command_says_how_to_get_one(
         "keys add-recipient": "x.json",
         "keys remove-recipient": "ward",
         "keys install-cert": "x.pem",
+        "training verify": "x.jws",
     }
     arguments = [needs[command]] if command in needs else []
     said = scanside.refused(command, *arguments)
