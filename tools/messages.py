@@ -3,8 +3,9 @@
     python -m tools.messages            bring every catalogue up to date; new texts are empty
     python -m tools.messages --check    say what is missing, superfluous or mistranslated
 
-Texts are collected from templates (``_``, ``ngettext``), from code (the calls in `_CALLS`) and
-from the labels of the model packages that ship with the product.
+Texts are collected from templates (``_``, ``ngettext``) and from code (the calls in `_CALLS`). The
+labels of model packages are not the console's own: `findings.po` is a glossary for them, kept by
+hand, and `--check` names the labels of shipped packages that it lacks.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from engines import load_package, shipped_packages
 
 CONSOLE = Path(__file__).parents[1] / "edge" / "console"
 LOCALES = CONSOLE / "locale"
-FILE = "console.po"
+FILE, GLOSSARY = "console.po", "findings.po"
 
 # Functions and methods whose arguments, at these places, are texts; a pair is one and many.
 _CALLS: dict[str, tuple[int | tuple[int, int], ...]] = {
@@ -52,10 +53,14 @@ def collect() -> Catalog:
         source = file.read_text("utf-8")
         for line, _, found in extract_from_ast(_JINJA.parse(source)):
             _add(catalog, _one_or_both(found), file, line)
-    for package in map(load_package, shipped()):
-        for finding in package.findings:
-            _add(catalog, finding.label, package.path / "model.toml", 1)
     return catalog
+
+
+def labels_missing(folder: Path) -> list[str]:
+    """Return the labels of shipped packages that a language's glossary lacks."""
+    glossary = read(folder, GLOSSARY)
+    labels = {one.label for package in map(load_package, shipped()) for one in package.findings}
+    return sorted(label for label in labels if glossary is None or glossary.get(label) is None)
 
 
 def shipped() -> list[Path]:
@@ -112,9 +117,9 @@ def problems(folder: Path, wanted: Catalog) -> Iterator[str]:
             yield f"nobody says any more: {message.id!r}"
 
 
-def read(folder: Path) -> Catalog | None:
+def read(folder: Path, name: str = FILE) -> Catalog | None:
     """Return a language's catalogue, None where there is none."""
-    file = folder / FILE
+    file = folder / name
     if not file.is_file():
         return None
     with file.open("rb") as stream:
@@ -187,6 +192,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for problem in problems(folder, wanted):
             print(f"{folder.name}: {problem}")
             failed = True
+        for label in labels_missing(folder):
+            print(f"{folder.name}: {GLOSSARY} has no word for {label!r}; it is said in English")
     return 1 if failed else 0
 
 

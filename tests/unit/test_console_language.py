@@ -18,6 +18,12 @@ def test_no_text_is_untranslated_and_none_is_left_over(code: str) -> None:
     )
 
 
+@pytest.mark.parametrize("code", TRANSLATED)
+@pytest.mark.parametrize("label", ["Intracranial hemorrhage", "Pneumonia"])
+def test_a_finding_is_said_in_every_language(code: str, label: str) -> None:
+    assert language(code).say(label) != label
+
+
 def test_texts_are_found_in_code() -> None:
     source = (
         'visit.refuse(404, "No page", "Mistyped.")\nspeak.count("one", "many", n)\n'
