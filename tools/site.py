@@ -78,7 +78,7 @@ class Appliance:
         }
         for section, values in settings.items():
             ours.setdefault(section, {}).update(values)
-        self.config.write_text(_configured(ours), encoding="utf-8")
+        self.config.write_text(configured_toml(ours), encoding="utf-8")
         init_device(self.keys, device=DEVICE, site=SITE)
         self._process: subprocess.Popen[bytes] | None = None
         self._said = ""
@@ -283,7 +283,7 @@ class LocalSite:
         self.broker.stop()
 
 
-def _configured(changes: Mapping[str, Mapping[str, object]]) -> str:
+def configured_toml(changes: Mapping[str, Mapping[str, object]]) -> str:
     """Return the default configuration file with some keys changed."""
     section = ""
     lines = []

@@ -9,7 +9,7 @@ import time
 from datetime import datetime, timezone
 from pathlib import Path
 
-from edge.alerts.sealing import open_sealed
+from edge.alerts.sealing import open_sealed, seal
 from edge.keys import (
     CENTRAL_PUBLIC,
     CentralKeys,
@@ -20,7 +20,7 @@ from edge.keys import (
     load_trusted,
     trust_device,
 )
-from tools.bench.delivery_device import MADE, Place, an_alert, sealed
+from tools.bench.delivery_device import MADE, Place, an_alert
 from tools.bench.delivery_fleet import Fleet, Measured, central_process, read_log
 from tools.bench.delivery_peers import SITE, WAYS
 from tools.bench.delivery_storm import Harvest, Plan, Storm
@@ -88,7 +88,12 @@ def _calm(folder: Path, alerts: int) -> list[Row]:
     seal_ms, open_ms = _seal_ms(place, central, alerts)
     how = f"{alerts} alerts at 20/s: from the commit in the journal to the commit at central"
     return [
-        Row("seal_ms_p50", percentile(seal_ms, 0.5), "ms", note="for a server and a console"),
+        Row(
+            "seal_ms_p50",
+            percentile(seal_ms, 0.5),
+            "ms",
+            note="processor time, for a server and a console",
+        ),
         Row("open_ms_p50", percentile(open_ms, 0.5), "ms"),
         Row("publish_to_stored_ms_p50", percentile(latencies, 0.5), "ms", note=how),
         Row("publish_to_stored_ms_p99", percentile(latencies, 0.99), "ms"),
@@ -117,18 +122,27 @@ def _made_by_device(place: Place, port: int, alerts: int, log: Path) -> dict[int
 
 
 def _seal_ms(place: Place, central: Path, times: int) -> tuple[list[float], list[float]]:
+    """Return the processor time of sealing and of opening, in ms: others use the machine, too."""
     keys = KeyRing(place.keys).current
     servers, trusted = CentralKeys.load(central), load_trusted(central)
     alert = an_alert(keys.own, 1, "critical")
+    body = alert.to_json()
     sealing, opening = [], []
     for _ in range(times):
-        began = time.perf_counter()
-        message = sealed(keys, alert).sealed
-        between = time.perf_counter()
+        began = time.thread_time()
+        message = seal(
+            body,
+            signer=keys.own.signing,
+            device=alert.device,
+            sequence=alert.sequence,
+            created=alert.created,
+            recipients=keys.readers,
+        )
+        between = time.thread_time()
         now = datetime.now(timezone.utc)
         open_sealed(message, me=servers.opening, trusted=trusted, now=now, max_age=None)
         sealing.append((between - began) * 1e3)
-        opening.append((time.perf_counter() - between) * 1e3)
+        opening.append((time.thread_time() - between) * 1e3)
     return sealing, opening
 
 
