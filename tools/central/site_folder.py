@@ -96,6 +96,8 @@ class NewSite:
         Under which devices reach the broker.
     names : sequence of str
         More names and addresses of the broker.
+    data : Path or None
+        Where received alerts and the audit go; None: into the site's folder.
     own : Certificate or None
         The server's, of the hospital's authority; None: the site gets an authority of its own.
     broker : Certificate or None
@@ -107,6 +109,7 @@ class NewSite:
     host: str
     port: int
     names: Sequence[str] = ()
+    data: Path | None = None
     own: Certificate | None = None
     broker: Certificate | None = None
 
@@ -136,8 +139,7 @@ def make_site(path: Path, new: NewSite) -> SiteFolder:
         _copy_certificate(new.broker, folder.broker, "broker")
     else:
         _issue_certificates(folder, new)
-    place = BrokerPlace(folder.broker, new.port)
-    listening = configuration(place)
+    listening = configuration(BrokerPlace(folder.broker, new.port))
     if new.own is not None:  # revocation is then the hospital's, and so is its list
         listening = "\n".join(
             f"# {line}" if line.startswith("crlfile") else line for line in listening.split("\n")
@@ -154,6 +156,9 @@ def make_site(path: Path, new: NewSite) -> SiteFolder:
             "key": "tls/central.key",
         },
     }
+    if new.data is not None:
+        place = new.data.resolve()
+        values["store"] = {"database": str(place / "alerts.db"), "audit": place / "audit.db"}
     write_new(folder.path / SETTINGS, settings_toml(values), 0o644)
     write_rules(folder)
     _give_to_broker(folder.broker)

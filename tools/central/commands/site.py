@@ -38,6 +38,12 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         "--also", action="append", default=[], metavar="HOST", help="another name of the broker"
     )
     init.add_argument(
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        help="for what is received; default: the site's",
+    )
+    init.add_argument(
         "--enrol",
         nargs=2,
         type=Path,
@@ -79,6 +85,7 @@ def _init(options: argparse.Namespace) -> int:
             host=host,
             port=port or _PORT,
             names=options.also,
+            data=options.data,
             own=Certificate(*options.cert) if options.cert else None,
             broker=Certificate(*options.broker_cert) if options.broker_cert else None,
         ),
