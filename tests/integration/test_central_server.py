@@ -23,8 +23,11 @@ from delivery_parts import (
 )
 from test_delivery_once import send
 
+from edge.alerts.envelope import Refusal
+from edge.alerts.sealing import seal
 from edge.alerts.topics import alert_topic
 from edge.config import Broker, ConfigError
+from edge.keys import load_recipients
 from edge.store.journal import Journal
 from tools.broker import LocalBroker, free_port
 from tools.central import cli, overview
@@ -252,6 +255,40 @@ def test_what_is_refused_stands_in_an_audit_that_shows_every_change(
         write.execute("UPDATE audit SET outcome = 'done' WHERE what = 'alert.refused'")
     assert cli.main(["audit", str(tmp_path), "--verify"]) == 1
     assert "NOT as written" in capsys.readouterr().out
+
+
+def test_a_device_that_signs_what_no_database_holds_does_not_stop_the_server(
+    settings: CentralSettings,
+    broker: LocalBroker,
+    device: Device,
+    start: Starter,
+    postgres: LocalPostgres,
+) -> None:
+    store = settings.store.model_copy(update={"database": postgres.database("odd")})
+    running = start(settings.model_copy(update={"store": store}))
+    topic = alert_topic("north", "ct-1", "urgent")
+    odd = [odd_alert(device, 1 << 63), odd_alert(device, 10**400), odd_alert(device, 3, id="\0")]
+    state = b'{"state": "online", "since": "\\u0000", "backlog": 1e400}'
+    send(broker, ("scanside/v1/north/ct-1/state", state), *((topic, one) for one in odd))
+    send(broker, (topic, device.entry(4).sealed))
+    assert running.wait_for(lambda: len(running.alerts) == 2, PATIENCE_S)
+    assert [one.record.sequence for one in running.alerts] == [3, 4]
+    assert running.alerts[0].record.problem.startswith("outside the schema")
+    assert running.server.counts.refused == {Refusal.MALFORMED: 2}
+
+
+def odd_alert(device: Device, sequence: int, **more: object) -> bytes:
+    """Return what a device with strange software could sign: no alert, and out of bounds."""
+    created = "2026-03-01T09:30:00.250Z"
+    names = {"device": device.keys.device, "site": device.keys.site}
+    return seal(
+        json.dumps({**names, "sequence": sequence, "created": created, **more}).encode(),
+        signer=device.keys.signing,
+        device=device.keys.device,
+        sequence=sequence,
+        created=created,
+        recipients=load_recipients(device.folder),
+    )
 
 
 def test_a_port_that_is_taken_is_named(settings: CentralSettings, broker: LocalBroker) -> None:

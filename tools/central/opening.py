@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
@@ -15,6 +16,10 @@ from edge.alerts.topics import AlertTopic
 from edge.keys import CentralKeys, TrustedDevices
 from tools.central.records import Record
 from tools.central.trust import Trust, TrustWatch
+
+MAX_SEQUENCE = (1 << 63) - 1  # a database and a receipt count no further
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,8 @@ def open_alert(
             _say_if_revoked(message.payload, keys, trust.current)
             raise
         opened = _open(message.payload, keys, trust.current.devices, max_age)
+    if opened.sequence > MAX_SEQUENCE:
+        raise SealError(Refusal.MALFORMED, "a sequence that no device counts to")
     return _read(message, topic, opened)
 
 
@@ -93,7 +100,6 @@ def _read(message: Message, topic: AlertTopic, opened: Opened) -> Candidate:
     named = (opened.site, opened.device, urgency)
     if not problem and (topic.site, topic.device, topic.urgency) != named:
         problem = "came on another topic than its own"
-    body = json.loads(opened.body)
     record = Record(
         received=rfc3339(datetime.fromtimestamp(message.at, timezone.utc)),
         device=opened.device,
@@ -102,7 +108,7 @@ def _read(message: Message, topic: AlertTopic, opened: Opened) -> Candidate:
         kid=opened.kid,
         lineage=opened.kid,
         created=opened.created,
-        alert_id=alert.id if alert else _text(body.get("id")),
+        alert_id=alert.id if alert else _alert_id(opened.body),
         urgency=urgency,
         digest=body_digest(opened.body),
         body=opened.body.decode("utf-8"),
@@ -111,5 +117,7 @@ def _read(message: Message, topic: AlertTopic, opened: Opened) -> Candidate:
     return Candidate(record, alert, message)
 
 
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+def _alert_id(body: bytes) -> str:
+    """Return the id that a body outside the schema names; empty when that is no id."""
+    said = json.loads(body).get("id")
+    return said if isinstance(said, str) and _ID.fullmatch(said) else ""

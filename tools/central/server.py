@@ -94,6 +94,7 @@ class Server:
                 rules=rules,
                 audit=audit,
             )
+            undo.callback(self._subscriber.close)
             give_up_s = settings.hand_on.give_up_h * 3600
             self._couriers = [
                 Courier(

@@ -15,15 +15,13 @@ be called from any thread. `start` is `run` in a thread of its own.
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from dataclasses import dataclass, field
 
 from edge.alerts.bell import Bell
 from edge.alerts.broker import BrokerError, BrokerSettings
@@ -31,11 +29,9 @@ from edge.alerts.connection import Connection, Message, Session
 from edge.alerts.envelope import CONTENT_TYPE, Refusal, SealError
 from edge.alerts.message import Alert
 from edge.alerts.publisher import backoff_s
-from edge.alerts.timestamps import rfc3339
 from edge.alerts.topics import (
     InvalidTopicError,
     parse_alert_topic,
-    parse_state_topic,
 )
 from edge.audit import Act, Audit
 from edge.keys import CentralKeys
@@ -45,11 +41,11 @@ from tools.central.opening import Candidate, open_alert
 from tools.central.receipts import ReceiptDesk
 from tools.central.records import Kept, Record, Standing
 from tools.central.rules import Rules
+from tools.central.states import StateBoard
 from tools.central.store import AlertStore, DeviceState, StoreError
 from tools.central.trust import TrustWatch
 
 MAX_BATCH = 64
-MAX_STATE = 4096  # bytes; ours has 120
 SESSION_EXPIRY_S = 7 * 24 * 3600
 SHARED_EXPIRY_S = 60  # what a process that is gone holds is sent again by its device
 MAX_RECEIPTS = 64  # under way to the broker
@@ -146,7 +142,7 @@ class Subscriber:
         self._desk = ReceiptDesk(store.database, store.owner, keys)
         expiry_s = SESSION_EXPIRY_S if self._rules.share is None else SHARED_EXPIRY_S
         self._session = Session(expiry_s, receive_maximum=MAX_BATCH)
-        self._states: dict[tuple[str, str], DeviceState] = {}
+        self._board = StateBoard(store)
         self._answers: dict[int, tuple[int, ...]] = {}  # rows of receipts, by packet identifier
         self._more_receipts = True
         self.deaf_since: float | None = time.time()  # None: we receive; else seconds, since when
@@ -176,8 +172,12 @@ class Subscriber:
         try:
             self._run()
         finally:
-            self._bell.close()
-            self._store.close()
+            self.close()
+
+    def close(self) -> None:
+        """Let go of what it holds; for a subscriber that never ran. `run` does it by itself."""
+        self._bell.close()
+        self._store.close()
 
     def _run(self) -> None:
         failures = 0
@@ -343,30 +343,8 @@ class Subscriber:
                 )
 
     def _take_state(self, message: Message) -> None:
-        try:
-            site, device = parse_state_topic(message.topic)
-            if len(message.payload) > MAX_STATE:
-                return
-            said = json.loads(message.payload)
-        except (InvalidTopicError, ValueError, RecursionError):
-            return  # anyone who may publish there can write anything
-        if not isinstance(said, dict) or said.get("state") not in {"online", "offline"}:
-            return
-        since, backlog = said.get("since"), said.get("backlog")
-        state = DeviceState(
-            site,
-            device,
-            online=said["state"] == "online",
-            since=since if isinstance(since, str) and len(since) <= 24 else "",
-            backlog=backlog if isinstance(backlog, int) else None,
-        )
-        known = self._states.get((site, device))
-        if known == state:
-            return
-        self._states[site, device] = state
-        self._store.note_state(state, rfc3339(datetime.fromtimestamp(message.at, timezone.utc)))
-        changed = known is None or replace(known, backlog=state.backlog) != state
-        if changed and self._on_state is not None:
+        state = self._board.take(message)
+        if state is not None and self._on_state is not None:
             self._on_state(state)
 
     def _tick(self) -> None:
