@@ -48,7 +48,7 @@ MAX_IN_FLIGHT = 64
 DRILL_EXPIRY_S = 3600  # an exercise that comes an hour late would only confuse
 SESSION_EXPIRY_S = 7 * 24 * 3600  # so long the broker holds the receipts that we miss
 _PUBLISH_OVERHEAD = 512  # bytes of header, topic and properties, rounded up
-_GOODBYE = 0  # in place of a sequence, which count from 1
+_OWN = 0  # in place of a sequence, which count from 1: a message of our own
 _STEADY_S = 10.0  # a connection that held so long was a good one
 
 log = logging.getLogger("scanside.alerts")
@@ -187,8 +187,10 @@ class Publisher:
         )
         backlog = self._outbox.backlog()
         connection.open(self._bell, self._stopping.is_set)
-        birth = _state("online", since, self._version, backlog=backlog)
-        connection.publish(self._state_topic, birth, retain=True, content_type="application/json")
+        self._in_flight.clear()
+        self._say(
+            connection, self._state_topic, _state("online", since, self._version, backlog=backlog)
+        )
         if self._incoming is not None:
             connection.subscribe(*self._incoming.topics)
         self._announced = None
@@ -231,6 +233,8 @@ class Publisher:
             self._incoming.refresh()
             self._announce(connection)
         for entry in entries:
+            if room <= 0:
+                return
             before = self._set_aside.pop(entry.sequence, None)
             attempts = before.attempts if before is not None else 0
             largest = connection.maximum_packet
@@ -238,18 +242,23 @@ class Publisher:
                 # Sending it would cost the connection (MQTT 5.0 section 3.1.2.11.4).
                 self._refuse(_Sent(entry.sequence, attempts), "larger than the broker takes")
                 continue
-            self._publish(connection, entry, attempts)
+            room -= self._publish(connection, entry, attempts, room)
 
     def _send_letters(self, connection: Connection) -> None:
         if self._post is not None:
             under_way = len(self._in_flight) + len(self._post)
             self._post.send(connection, min(MAX_IN_FLIGHT, connection.receive_maximum) - under_way)
 
-    def _publish(self, connection: Connection, entry: OutboxEntry, attempts: int) -> None:
+    def _publish(self, connection: Connection, entry: OutboxEntry, attempts: int, room: int) -> int:
+        """Send an alert, on its second topic too when it is escalated; return how many messages.
+
+        A broker that takes one message at a time gets an escalated alert on the second topic.
+        """
         expiry_s = DRILL_EXPIRY_S if entry.urgency == "drill" else None
         topics = [alert_topic(self._site, self._device, entry.urgency)]
         if entry.escalated:
             topics.append(escalated_topic(self._site, self._device, entry.urgency))
+        topics = topics[-room:]
         for at, topic in enumerate(topics):
             mid = connection.publish(
                 topic,
@@ -261,6 +270,7 @@ class Publisher:
             self._in_flight[mid] = _Sent(entry.sequence, attempts, entry.created, second=at > 0)
         way = "escalated" if entry.escalated else "again" if entry.sent else "first"
         self._metrics.alerts_sent.labels(way).inc()
+        return len(topics)
 
     def _settle(self, connection: Connection) -> None:
         """Note what the broker has acknowledged since the last turn, all with one commit."""
@@ -270,8 +280,8 @@ class Publisher:
             if self._post is not None and self._post.acknowledged(answer.mid, answer.failure):
                 continue
             sent = self._in_flight.pop(answer.mid, None)
-            if sent is None or sent.sequence == _GOODBYE:
-                continue  # the birth message, or the farewell
+            if sent is None or sent.sequence == _OWN:
+                continue
             if sent.second:
                 self._note_second(answer.failure)
             elif answer.failure is None:
@@ -313,9 +323,13 @@ class Publisher:
         """Tell, retained, of new keys of this device: once a connection, and when they change."""
         message = None if self._incoming is None else self._incoming.announcement()
         if message is not None and message != self._announced:
-            topic = keys_topic(self._site, self._device)
-            connection.publish(topic, message, retain=True, content_type="application/json")
+            self._say(connection, keys_topic(self._site, self._device), message)
         self._announced = message
+
+    def _say(self, connection: Connection, topic: str, message: bytes) -> None:
+        """Publish something of our own, retained; it counts for what the broker takes at once."""
+        mid = connection.publish(topic, message, retain=True, content_type="application/json")
+        self._in_flight[mid] = _Sent(_OWN, 0)
 
     def _look_after(self) -> None:
         if self._incoming is None:
@@ -341,10 +355,7 @@ class Publisher:
     def _say_goodbye(self, connection: Connection) -> None:
         deadline = time.monotonic() + self._stop_timeout_s
         bye = _state("offline", _now(), self._version, clean=True)
-        mid = connection.publish(
-            self._state_topic, bye, retain=True, content_type="application/json"
-        )
-        self._in_flight[mid] = _Sent(_GOODBYE, 0)
+        self._say(connection, self._state_topic, bye)
         while self._in_flight and time.monotonic() < deadline:
             connection.turn(deadline - time.monotonic(), self._bell)
             self._settle(connection)

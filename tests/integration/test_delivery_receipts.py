@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -105,6 +105,28 @@ def test_without_a_receipt_an_alert_escalates_on_the_second_topic(
     assert appliance.audited("alert.escalated") == ["no receipt"]
     ward.send(RECEIPTS, ward.receipt_for(ward.alerts[0][0]))
     assert appliance.wait_until_settled(number)
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_escalated_alerts_are_no_more_at_once_than_the_broker_takes(
+    make_broker: Callable[..., LocalBroker], tmp_path: Path, at_once: int
+) -> None:
+    """A broker ends the connection of a client that goes over its Receive Maximum."""
+    broker = make_broker(config=f"max_inflight_messages {at_once}\n")
+    rules = ReceiptRules(escalate_after_s=0.5)
+    appliance = Appliance(tmp_path, settings(broker, "device"), rules)
+    ward = Server(tmp_path, "ward", settings(broker, "ward"))
+    ward.join(appliance)
+    ward.answers = False
+    ward.start()
+    numbers = [appliance.tell() for _ in range(10)]
+    appliance.start()
+    for number in numbers:
+        assert ward.wait_for_alert(number, escalated=True)
+    # Each went out as new once, and once or twice when it was escalated: no connection was lost.
+    assert len(ward.alerts) <= 3 * len(numbers)
+    appliance.close()
+    ward.stop()
 
 
 def test_a_server_that_gives_no_receipts_is_served_as_before(
