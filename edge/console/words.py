@@ -6,9 +6,8 @@ when the page is made.
 
 from __future__ import annotations
 
-import re
-
 from edge.alerts.message import FindingResult
+from edge.console import sentences
 from edge.console.cards import Delivery, Tone
 from edge.console.language import Language
 from edge.store.feedback import Verdict
@@ -83,10 +82,6 @@ UNDECODABLE = (
     _("there is no such frame"),
     _("there is no such image in this study"),
 )
-_UNREADABLE = re.compile(r"(\d+) of (\d+) images could not be read\.")
-_UNREADABLE_SAID = _("%(some)s of %(all)s images could not be read.")
-_CAUSE = re.compile(r"no image could be read: (.+)")
-_CAUSE_SAID = _("no image could be read: %(cause)s")
 _OVER, _UNDER = _("over %(share)s"), _("under %(share)s")
 _LIKELY = (
     (0.95, _("very likely")),
@@ -100,13 +95,13 @@ _LIKELY = (
 
 def reason(text: str, speak: Language) -> str:
     """Return why something was not analysed, or what is odd about it, for people."""
-    if found := _UNREADABLE.fullmatch(text):
-        some, of_all = (speak.number(int(one)) for one in found.groups())
-        return speak.say(_UNREADABLE_SAID, some=some, all=of_all)
-    if found := _CAUSE.fullmatch(text):
-        return speak.say(_CAUSE_SAID, cause=found[1])
-    said = speak.say(text)
+    said = sentences.say(text, speak)
     return said[:1].upper() + said[1:]
+
+
+def place(text: str, speak: Language) -> str:
+    """Return where a finding is seen, for people."""
+    return sentences.say(text, speak)
 
 
 def likelihood(finding: FindingResult) -> str:

@@ -1,0 +1,132 @@
+"""Sentences that the analysis wrote in English, said in the visitor's language.
+
+An alert carries them as texts, with figures in them. `say` recognises a sentence by its form,
+takes the figures out, writes them as the language does, and puts them into the translated form.
+One that is not known, of a later version or a site's own package, stays as it was written.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from edge.console.language import Language
+
+
+def _(text: str) -> str:
+    return text
+
+
+# Places that hold words, each said by itself; all others hold figures.
+_WORDS = {"label": None, "labels": ", ", "cause": None, "sides": ", ", "words": " "}
+
+FORMS = (
+    # What could not be looked at
+    _("%(some)s of %(all)s images could not be read."),
+    _("no image could be read: %(cause)s"),
+    _(
+        "%(some)s of %(all)s images do not look like what the model knows; what they seem to show is not counted as found."
+    ),
+    _("Not reliable enough to flag: %(labels)s."),
+    # Image quality
+    _(
+        "Slices are missing: one gap is %(mm)s mm wider than the steps around it (about %(count)s slices)."
+    ),
+    _("%(count)s images repeat another: the same place or the same pixels twice."),
+    _(
+        "The background measures %(hu)s HU; air is -1000 HU (limit %(limit)s). The values are not Hounsfield units, or the image is inverted or windowed."
+    ),
+    _(
+        "The frame is %(times)s times as bright as the image on average: black and white are exchanged, or the head fills the frame."
+    ),
+    _(
+        "The middle of the image is darker than its frame (by %(by)s of 1): black and white are exchanged, or it is no frontal chest radiograph."
+    ),
+    _(
+        "The widest slice measures %(mm)s mm across; a head is %(low)s to %(high)s mm. Check the body part and the pixel spacing."
+    ),
+    _(
+        "The image does not look like a frontal chest radiograph (likeness %(value)s, limit %(limit)s)."
+    ),
+    _(
+        "The edge of the field of view cuts the head: %(share)s %% of its outline in several slices (limit %(limit)s %%)."
+    ),
+    _(
+        "The topmost slice is %(share)s %% as wide as the widest (limit %(limit)s %%): the top of the head may lie outside the scan."
+    ),
+    _(
+        "Streaks of %(hu)s HU run into the air around the head (limit %(limit)s HU): the patient may have moved, or there is metal."
+    ),
+    _(
+        "Ghosts of %(share)s %% of the tissue's signal lie beside the head (limit %(limit)s %%): the patient may have moved."
+    ),
+    _("Edges are %(mm)s mm wide (limit %(limit)s mm): movement, or a very smooth reconstruction."),
+    _("The image is blurred (%(value)s of 1, limit %(limit)s): movement, or out of focus."),
+    _(
+        "The head is turned by %(deg)s degrees in the image (limit %(limit)s): left and right are hard to compare."
+    ),
+    _("The slices are tilted by %(deg)s degrees against the body (limit %(limit)s)."),
+    _(
+        "%(share)s %% of the image is pure white (limit %(limit)s %%): the window or the exposure is wrong."
+    ),
+    _(
+        "The image uses %(share)s %% of the brightness there is (at least %(least)s %%): the window is too wide."
+    ),
+    # Change since an earlier study
+    _("%(label)s: %(then)s ml then, %(now)s ml now; within what two scans of one brain differ by."),
+    _("%(label)s: %(then)s ml then, %(now)s ml now."),
+    _("%(label)s: probability %(then)s then, %(now)s now; flagged now and not then."),
+    _("%(label)s: probability %(then)s then, %(now)s now; flagged then and not now."),
+    _(
+        "%(label)s: probability %(then)s then, %(now)s now; flagged both times. A probability is no measure of size."
+    ),
+    _(
+        "%(label)s: probability %(then)s then, %(now)s now; not flagged both times. A probability is no measure of size."
+    ),
+    # Where a finding is seen
+    _("patient's %(sides)s"),
+    _("%(words)s of the image"),
+)
+COMMA = _(", ")
+WHOLE = (
+    _("The image does not look like what the model knows, so the model abstains."),
+    _("left"),
+    _("right"),
+    _("front"),
+    _("back"),
+    _("upper"),
+    _("lower"),
+    _("middle"),
+)
+
+
+def say(text: str, speak: Language) -> str:
+    """Return a sentence in a language; one that is not known as it is."""
+    for form in FORMS:
+        found = _pattern(form).fullmatch(text)
+        if found is not None:
+            values = {name: _value(name, part, speak) for name, part in found.groupdict().items()}
+            return speak.say(form, **values)
+    return speak.say(text)
+
+
+@cache
+def _pattern(form: str) -> re.Pattern[str]:
+    pieces = re.split(r"%\((\w+)\)s", form)
+    texts = [re.escape(piece.replace("%%", "%")) for piece in pieces[::2]]
+    groups = [
+        f"(?P<{name}>{'.+?' if name in _WORDS else '-?[0-9]+(?:[.][0-9]+)?'})"
+        for name in pieces[1::2]
+    ]
+    return re.compile("".join(a + b for a, b in zip(texts, [*groups, ""], strict=True)))
+
+
+def _value(name: str, part: str, speak: Language) -> str:
+    if name in _WORDS:
+        between = _WORDS[name]
+        if between is None:
+            return speak.say(part)
+        joint = between if between == " " else speak.say(COMMA)
+        return joint.join(speak.say(word) for word in part.split(between))
+    decimals = len(part.partition(".")[2])
+    return speak.number(float(part), "0." + "0" * decimals if decimals else "0")

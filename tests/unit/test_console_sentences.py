@@ -1,0 +1,93 @@
+"""What the analysis says in English is said in Arabic, figures and all."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from edge.alerts.decision import UNFAMILIAR, doubts_of
+from edge.console import words
+from edge.console.language import language
+from edge.console.sentences import FORMS, say
+from edge.imaging.quality import SliceMeasures, Stacked, flags
+from engines import load_package, shipped_packages
+
+ARABIC, ENGLISH = language("ar"), language("en")
+GOOD = SliceMeasures(fingerprint=None, height_mm=0.0, body_mm=180.0, cut=0.0, edge_mm=1.0)
+PACKAGE = load_package(shipped_packages() / "head-ct-hemorrhage")
+
+
+def stack(modality: str, count: int = 12, **measures: object) -> Stacked:
+    images = tuple(
+        replace(GOOD, fingerprint=number, height_mm=5.0 * number, **measures)  # type: ignore[arg-type]
+        for number in range(count)
+    )
+    return Stacked(modality, images, tuple(5.0 * number for number in range(count)), True)
+
+
+BAD = [
+    stack("CT", background=0.0),
+    stack("CT", body_mm=600.0),
+    stack("CT", cut=0.9),
+    stack("CT", streaks_hu=500.0),
+    stack("CT", edge_mm=30.0),
+    stack("CT", roll_deg=40.0),
+    stack("CT", tilt_deg=60.0),
+    stack("MR", ghosts=0.9, edge_mm=None),
+    stack("MR", blur=0.99, edge_mm=None),
+    stack("MR", background=9.0, edge_mm=None),
+    stack("DX", 1, white=0.9, edge_mm=None, body_mm=None, cut=None),
+    stack("DX", 1, spread=0.01, edge_mm=None, body_mm=None, cut=None),
+    stack("DX", 1, column=-0.9, likeness=0.0, edge_mm=None, body_mm=None, cut=None),
+    replace(stack("CT"), positions_mm=(0.0, 5.0, 10.0, 15.0, 60.0, 65.0, 70.0, 75.0)),
+    replace(stack("CT"), images=(replace(GOOD, fingerprint=7),) * 12),
+]
+FLAGS = [flag for one in BAD for flag in flags(one)]
+
+
+def is_arabic(text: str) -> bool:
+    return not re.search(r"[A-Za-z0-9]", text)
+
+
+def test_the_degraded_stacks_raise_most_flags() -> None:
+    assert len({flag.name for flag in FLAGS}) >= 9
+
+
+@pytest.mark.parametrize("text", sorted({flag.text for flag in FLAGS}))
+def test_every_quality_flag_is_said_in_arabic(text: str) -> None:
+    assert say(text, ENGLISH) == text
+    assert is_arabic(say(text, ARABIC)), say(text, ARABIC)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *doubts_of(PACKAGE, 20, 3),
+        *doubts_of(PACKAGE, 20, 19),
+        UNFAMILIAR,
+        "3 of 40 images could not be read.",
+        "no image could be read: too large",
+        "Not reliable enough to flag: Pneumonia, Intracranial hemorrhage.",
+        "Intracranial hemorrhage: probability 0.10 then, 0.93 now; flagged now and not then.",
+        "Intracranial hemorrhage: 12.0 ml then, 31.5 ml now.",
+        "patient's left, back, upper",
+        "lower right of the image",
+        "middle of the image",
+    ],
+)
+def test_doubts_changes_and_places_are_said_in_arabic(text: str) -> None:
+    assert say(text, ENGLISH) == text
+    assert is_arabic(say(text, ARABIC)), say(text, ARABIC)
+
+
+def test_a_sentence_that_is_not_known_stays_as_it_was_written() -> None:
+    assert say("Something new at 5 mm.", ARABIC) == "Something new at 5 mm."
+    assert words.reason("something new", ENGLISH) == "Something new"
+
+
+def test_forms_do_not_take_each_others_sentences() -> None:
+    for form in FORMS:
+        filled = re.sub(r"%\((\w+)\)s", "1", form).replace("%%", "%")
+        assert say(filled, ENGLISH).replace(" ", "") == filled.replace(" ", ""), form
