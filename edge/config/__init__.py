@@ -16,6 +16,7 @@ from edge.config.sections import (
     Device,
     Dicom,
     Log,
+    Oidc,
     Storage,
 )
 
@@ -29,6 +30,7 @@ __all__ = [
     "Device",
     "Dicom",
     "Log",
+    "Oidc",
     "Storage",
     "default_toml",
     "load_config",

@@ -21,6 +21,7 @@ AeTitle = Annotated[str, Field(max_length=16, pattern=r"^ *[!-\[\]-~][ -\[\]-~]*
 HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9:][A-Za-z0-9:.-]{0,252}$")]
 File = Annotated[Path, Strict(False)]
 Names = Annotated[tuple[ServerName, ...], Strict(False)]
+Groups = Annotated[tuple[str, ...], Strict(False)]
 Titles = Annotated[tuple[AeTitle, ...], Strict(False)]
 
 
@@ -226,6 +227,11 @@ class Console(Section):
         le=10080,
         description="And after so long without a request. An open board counts as one.",
     )
+    metrics_token_file: File | None = Field(
+        None,
+        description="A file with the token that a monitoring server sends to read /metrics; "
+        "this machine needs none.",
+    )
     names_on_board: bool = Field(
         False,
         description="Show patients' names on the board to technicians and physicians. Off: the "
@@ -255,6 +261,31 @@ class Console(Section):
     )
 
 
+class Oidc(Section):
+    """Logging in at the hospital's own log-in (OpenID Connect), beside the accounts here."""
+
+    issuer: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s?#]+$",
+        description="The provider's address, as it calls itself; unset: no such log-in.",
+    )
+    client_id: str | None = Field(None, description="This appliance's name at the provider.")
+    client_secret_file: File | None = Field(
+        None, description="A file that holds the client's secret; unset: a public client."
+    )
+    scope: str = Field("openid profile", description="What is asked for.")
+    name_claim: str = Field(
+        "preferred_username", description="The claim that holds the name to show."
+    )
+    role_claim: str = Field(
+        "groups", description="The claim that holds the groups, a text or a list of them."
+    )
+    technicians: Groups = Field((), description="Groups whose members are technicians.")
+    physicians: Groups = Field((), description="Groups whose members are physicians.")
+    admins: Groups = Field((), description="Groups whose members are administrators.")
+    service: Groups = Field((), description="Groups whose members are service.")
+
+
 class Log(Section):
     """What the daemon writes to its log. Never patient data."""
 
@@ -274,6 +305,7 @@ class Config(Section):
     broker: Broker = Broker()
     alerts: Alerts = Alerts()
     console: Console = Console()
+    oidc: Oidc = Oidc()
     log: Log = Log()
 
     @field_validator("broker", "console")
@@ -282,6 +314,13 @@ class Config(Section):
         if (section.cert is None) != (section.key is None):
             raise ValueError("cert and key belong together: set both or neither")
         return section
+
+    @field_validator("oidc")
+    @classmethod
+    def _known_at_the_issuer(cls, oidc: Oidc) -> Oidc:
+        if oidc.issuer is not None and oidc.client_id is None:
+            raise ValueError("issuer needs a client_id: the appliance's name at the provider")
+        return oidc
 
     @field_validator("dicom")
     @classmethod

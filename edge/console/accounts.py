@@ -26,6 +26,7 @@ class Role(str, Enum):
 
 # Who cares for patients sees who they are; who cares for the machine sees pseudonyms.
 CLINICAL = frozenset({Role.TECHNICIAN, Role.PHYSICIAN})
+MACHINE = frozenset({Role.ADMIN, Role.SERVICE})
 EVERYBODY = frozenset(Role)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from starlette.datastructures import Address
 
 from edge.audit import Act, Audit
 from edge.config import Console
@@ -12,6 +15,7 @@ from edge.console.accounts import Accounts, User
 from edge.console.acknowledgements import Acknowledgements
 from edge.console.board import Board
 from edge.console.history import History
+from edge.console.oidc import OidcLogin
 from edge.console.pages import Pages
 from edge.console.pictures import Pictures
 from edge.console.sessions import Sessions
@@ -44,6 +48,10 @@ class Desk:
     pictures : Pictures
     packages : sequence of ModelPackage
         The models that are installed.
+    oidc : OidcLogin or None
+        The hospital's own log-in, where there is one.
+    metrics_token : str or None
+        Lets a monitoring server in.
     pages : Pages
     """
 
@@ -61,12 +69,32 @@ class Desk:
     metrics: Metrics
     pictures: Pictures
     packages: Sequence[ModelPackage]
+    oidc: OidcLogin | None
+    metrics_token: str | None
     pages: Pages = field(default_factory=Pages)
 
     @property
     def https(self) -> bool:
         """Whether browsers reach the console by TLS, here or at a proxy before it."""
         return self.settings.tls or self.settings.behind_https
+
+    def may_scrape(self, authorization: str, client: Address | None) -> bool:
+        """Return whether the metrics may be read without a log-in.
+
+        Parameters
+        ----------
+        authorization : str
+            The header; ``Bearer TOKEN`` (RFC 6750), with the token of the configured file.
+        client : Address or None
+            Who asks. Behind a proxy everybody comes from this machine, so that says nothing.
+        """
+        token = self.metrics_token
+        if token is not None and secrets.compare_digest(
+            authorization.encode(), f"Bearer {token}".encode()
+        ):
+            return True
+        from_here = client is not None and client.host in {"127.0.0.1", "::1"}
+        return from_here and not self.settings.behind_https
 
     def note(self, user: User, what: str, on: str = "", outcome: str = "done") -> None:
         """Take down in the audit what somebody did: `what` a verb, `on` numbers (`audit.Act`)."""

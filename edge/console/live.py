@@ -31,12 +31,14 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from edge.console import words
-from edge.console.accounts import CLINICAL, EVERYBODY
+from edge.console.accounts import CLINICAL, EVERYBODY, MACHINE
 from edge.console.board import Changes, Listener
 from edge.console.cards import Card
+from edge.console.desk import Desk
 from edge.console.language import language
 from edge.console.pages import Pages
 from edge.console.visits import Visit, cookie_name, open_visit, page
+from edge.metrics import CONTENT_TYPE, exposition
 
 _CALM_S = 0.25  # images that count up are shown four times a second
 _BEAT_S = 10.0
@@ -47,8 +49,20 @@ def routes() -> list[Route]:
     return [
         page("/", _board),
         Route("/live", _stream),
+        Route("/metrics", _metrics),
         page("/study/{study:int}/acknowledge", _acknowledge, roles=CLINICAL, methods=["POST"]),
     ]
+
+
+async def _metrics(request: Request) -> Response:
+    """Serve the metrics: to this machine, to whoever knows the token, to admin and service."""
+    desk: Desk = request.app.state.desk
+    if not desk.may_scrape(request.headers.get("authorization", ""), request.client):
+        visit = await open_visit(request)
+        if visit.session is None or visit.user.role not in MACHINE:
+            return Response("Metrics: not from here.\n", 403, media_type="text/plain")
+    text = await run_in_threadpool(exposition, desk.metrics)
+    return Response(text, headers={"Content-Type": CONTENT_TYPE})
 
 
 def _board(visit: Visit) -> Response:

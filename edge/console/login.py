@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from edge.console.accounts import Refused, User
+from edge.console.accounts import AccountError, Refused, User
 from edge.console.language import LANGUAGES
+from edge.console.oidc import OidcError
 from edge.console.visits import (
     LANGUAGE_COOKIE,
     THEME_COOKIE,
@@ -20,12 +21,16 @@ from edge.console.visits import (
     page,
 )
 
+OIDC_COOKIE = "scanside-oidc"
+
 
 def routes() -> list[Route]:
     """Return the routes of this room."""
     return [
         open_page("/login", _show),
         open_page("/login", _log_in, methods=["POST"]),
+        open_page("/login/oidc", _leave),
+        open_page("/login/oidc/back", _come_back),
         page("/session", lambda _: Response(status_code=204)),
         page("/logout", _log_out, methods=["POST"]),
         open_page("/language", _choose_language, methods=["POST"]),
@@ -64,6 +69,7 @@ def _form(visit: Visit, problem: str, status: int = 200) -> Response:
         name=visit.form.get("name", ""),
         next=here_or_board(visit.form.get("next") or visit.request.query_params.get("next", "/")),
         nobody=not visit.desk.accounts.any(),
+        oidc=visit.desk.oidc is not None,
     )
 
 
@@ -77,6 +83,52 @@ def _log_in(visit: Visit) -> Response:
             visit.desk.note(answer.user, "console.login", outcome="wrong password, or closed")
         return _form(visit, _problem(visit, answer), 401)
     return let_in(visit, answer, visit.form.get("next", "/"))
+
+
+def _leave(visit: Visit) -> Response:
+    """Send the browser to the hospital's own log-in."""
+    login = visit.desk.oidc
+    if login is None:
+        return visit.go("/login")
+    path = here_or_board(visit.request.query_params.get("next", "/"))
+    try:
+        departure = login.leave(_way_back(visit), path, now=time.time())
+    except OidcError as error:
+        return _form(visit, visit.language.say(str(error)), 502)
+    response = RedirectResponse(departure.url, 303)
+    response.set_cookie(
+        OIDC_COOKIE,
+        departure.state,
+        max_age=600,
+        path="/login",
+        secure=visit.desk.https,
+        httponly=True,
+        samesite="lax",
+    )
+    return response
+
+
+def _come_back(visit: Visit) -> Response:
+    """Let in whom the hospital's own log-in let in."""
+    login = visit.desk.oidc
+    if login is None:
+        return visit.go("/login")
+    cookie = visit.request.cookies.get(OIDC_COOKIE, "")
+    try:
+        person, path = login.come_back(visit.request.query_params, cookie, now=time.time())
+        user = visit.desk.accounts.external(person.subject, person.name, person.role)
+    except (AccountError, OidcError) as error:
+        visit.desk.metrics.logins.labels("refused").inc()
+        return _form(visit, visit.language.say(str(error)), 401)
+    response = let_in(visit, user, path)
+    response.delete_cookie(OIDC_COOKIE, path="/login", secure=visit.desk.https, httponly=True)
+    return response
+
+
+def _way_back(visit: Visit) -> str:
+    """Return where the log-in sends the browser back to; the provider knows it, or refuses."""
+    scheme = "https" if visit.desk.https else "http"
+    return f"{scheme}://{visit.request.headers.get('host', '')}/login/oidc/back"
 
 
 def _problem(visit: Visit, refused: Refused) -> str:

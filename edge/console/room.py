@@ -8,10 +8,11 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 
 from edge.alerts.publisher import PublisherState
 from edge.audit import DAEMON, Act, Audit
-from edge.config import Config
+from edge.config import Config, ConfigError
 from edge.console.accounts import Accounts
 from edge.console.acknowledgements import Acknowledgements
 from edge.console.application import application
@@ -21,6 +22,7 @@ from edge.console.certificate import Certificate, own_certificate, read_certific
 from edge.console.database import ConsoleDatabase
 from edge.console.desk import Desk
 from edge.console.history import History
+from edge.console.oidc import OidcLogin
 from edge.console.pages import Pages
 from edge.console.pictures import Pictures
 from edge.console.progress import Progress
@@ -123,6 +125,8 @@ class ConsoleRoom:
             metrics=metrics,
             pictures=self._pictures,
             packages=packages,
+            oidc=oidc_of(config),
+            metrics_token=_secret(self._settings.metrics_token_file, "[console] metrics_token"),
             pages=self._pages,
         )
         self._server = ConsoleServer(
@@ -204,6 +208,35 @@ def certificate_of(config: Config) -> Certificate | None:
         return read_certificate(settings.cert, settings.key)
     folder = config.storage.folder / "console"
     return own_certificate(folder, host_name(settings.name), now=datetime.now(timezone.utc))
+
+
+def oidc_of(config: Config) -> OidcLogin | None:
+    """Return the hospital's log-in, or None where none is configured.
+
+    Raises
+    ------
+    ConfigError
+        If the file with the client's secret cannot be read.
+    """
+    settings = config.oidc
+    if settings.issuer is None:
+        return None
+    return OidcLogin(settings, _secret(settings.client_secret_file, "[oidc] client_secret"))
+
+
+def _secret(file: Path | None, key: str) -> str | None:
+    """Return the secret that a file holds; None when none is configured."""
+    if file is None:
+        return None
+    try:
+        secret = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{file}: cannot be read.\n  {key}_file names a text file that the daemon may read."
+        ) from error
+    if not secret:
+        raise ConfigError(f"{file}: is empty.\n  {key}_file names a file that holds the secret.")
+    return secret
 
 
 def host_name(configured: str | None) -> str:

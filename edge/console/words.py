@@ -73,6 +73,21 @@ REASONS = (
     _("An image came twice with the same UID and different content; the first was analysed."),
     _("No sign that the series was complete but silence; images may be missing."),
 )
+# Why the hospital's own log-in let nobody in.
+OIDC = (
+    _("The log-in took too long or was begun elsewhere. Try again."),
+    _("The hospital's log-in did not let you in."),
+    _("The answer came from another log-in."),
+    _("The hospital's log-in answered without an ID token."),
+    _("The ID token is of another log-in."),
+    _("The ID token's signature is not valid."),
+    _("The ID token is not for this appliance, or too old."),
+    _("You are known, but none of your groups may open this appliance."),
+    _("The log-in calls itself otherwise than [oidc] issuer."),
+    _("The log-in's discovery document or keys cannot be used."),
+    _("The hospital's log-in cannot be reached. Ask its administrator."),
+    _("The hospital's log-in refused. Ask its administrator."),
+)
 # Why the viewer shows no image.
 UNDECODABLE = (
     _("it took too long to decode"),

@@ -83,6 +83,7 @@ def test_a_flag_is_on_the_board_at_once_and_is_acknowledged_by_name(
     record_property: Callable[[str, object], None],
 ) -> None:
     with window(browser) as page:
+        page.emulate_media(color_scheme="dark")
         log_in(page, address, "Amina", PASSWORD)
         expect(page.get_by_text("No study has come in yet")).to_be_visible()
         assert violations(page) == []
