@@ -17,6 +17,10 @@ from edge.alerts.broker import BrokerError, broker_settings
 from edge.alerts.connection import Connection, Session
 from edge.alerts.sealing import MAX_RECIPIENTS
 from edge.config import Config, ConfigError, load_config
+from edge.console import certificate as console
+from edge.console.accounts import Accounts
+from edge.console.database import FILE as CONSOLE_DATABASE
+from edge.console.database import ConsoleDatabase, ConsoleDatabaseError
 from edge.key_files import KeyFileError
 from edge.keys import DeviceKeys, load_recipients
 from edge.keys.tls import read_certificate
@@ -74,10 +78,64 @@ def check(file: Path) -> list[CheckResult]:
         _models,
         _dicom,
         _broker,
+        _console,
     )
     for one in checks:
         results.extend(one(config))
     return results
+
+
+def _console(config: Config) -> Iterator[CheckResult]:
+    if not config.console.enabled:
+        yield CheckResult("console", Grade.GOOD, "switched off")
+        return
+    yield from _console_certificate(config)
+    accounts = 0
+    if (config.storage.folder / CONSOLE_DATABASE).exists():
+        try:
+            with closing(ConsoleDatabase(config.storage.folder)) as database:
+                accounts = len(Accounts(database).all())
+        except ConsoleDatabaseError as error:
+            yield CheckResult("console accounts", Grade.BAD, str(error))
+            return
+    if accounts:
+        yield CheckResult("console accounts", Grade.GOOD, str(accounts))
+    else:
+        yield CheckResult(
+            "console accounts",
+            Grade.WARNING,
+            "none: nobody can log in",
+            "Make one with: scanside users add NAME --role admin",
+        )
+
+
+def _console_certificate(config: Config) -> Iterator[CheckResult]:
+    settings = config.console
+    if not settings.tls:
+        yield CheckResult(
+            "console",
+            Grade.GOOD if settings.behind_https else Grade.WARNING,
+            f"{settings.host}:{settings.port} without TLS",
+            "" if settings.behind_https else "For loopback only: set [console] tls = true.",
+        )
+        return
+    try:
+        certificate = console.present_certificate(config)
+    except console.CertificateError as error:
+        yield CheckResult("console", Grade.BAD, str(error))
+        return
+    if certificate is None:
+        text = "its certificate is made when `scanside run` first starts"
+        yield CheckResult("console", Grade.GOOD, text)
+        return
+    left = (certificate.expires - datetime.now(timezone.utc)).days
+    grade = Grade.BAD if left < 0 else Grade.WARNING if left < 14 else Grade.GOOD
+    yield CheckResult(
+        "console",
+        grade,
+        f"certificate {certificate.fingerprint}, {left} days left",
+        "" if grade is Grade.GOOD else "Renew it; one of the device's own is renewed at a start.",
+    )
 
 
 def _keys(config: Config) -> Iterator[CheckResult]:

@@ -18,12 +18,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from edge.config import Config, ConfigError
+
 _VALID = timedelta(days=820)  # browsers refuse more than 825
 _RENEW = timedelta(days=30)
 _CERT, _KEY = "console-cert.pem", "console-key.pem"
 
 
-class CertificateError(ValueError):
+class CertificateError(ConfigError):
     """A certificate cannot be used; the text names the file and says what to do."""
 
 
@@ -57,6 +59,28 @@ def read_certificate(cert: Path, key: Path) -> Certificate:
         raise CertificateError(f"{cert}: no certificate in PEM.") from error
     digest = parsed.fingerprint(hashes.SHA256()).hex(":").upper()
     return Certificate(cert, key, digest, parsed.not_valid_after_utc)
+
+
+def present_certificate(config: Config) -> Certificate | None:
+    """Return the certificate that the console would serve with, or None before it is made.
+
+    Raises
+    ------
+    CertificateError
+        If it cannot be used.
+    """
+    settings = config.console
+    if settings.cert is not None and settings.key is not None:
+        return read_certificate(settings.cert, settings.key)
+    folder = own_folder(config)
+    if not (folder / _CERT).exists():
+        return None
+    return read_certificate(folder / _CERT, folder / _KEY)
+
+
+def own_folder(config: Config) -> Path:
+    """Return where the device keeps the certificate that it signs itself."""
+    return config.storage.folder / "console"
 
 
 def own_certificate(folder: Path, name: str, *, now: datetime) -> Certificate:

@@ -7,11 +7,14 @@ alerts by number alone.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from edge.store.journal import JournalError
 
 _BUSY_TIMEOUT_S = 10.0
 FILE = "console.db"
@@ -78,7 +81,7 @@ MIGRATIONS: tuple[str, ...] = (
 )
 
 
-class ConsoleDatabaseError(RuntimeError):
+class ConsoleDatabaseError(JournalError):
     """The console's database cannot be used; the text says why and what to do."""
 
 
@@ -140,6 +143,10 @@ def _open(path: Path) -> sqlite3.Connection:
     try:
         connection.row_factory = sqlite3.Row
         path.chmod(0o600)
+        if os.geteuid() == 0:
+            # `sudo scanside users add` must not shut the daemon, another user, out of it.
+            owner = path.parent.stat()
+            os.chown(path, owner.st_uid, owner.st_gid)
         run = connection.execute
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = FULL")  # an acknowledgement is on the disk when it is shown

@@ -18,7 +18,12 @@ from edge.console.acknowledgements import Acknowledgements
 from edge.console.application import application
 from edge.console.board import Board, Health
 from edge.console.cards import Card, Delivery
-from edge.console.certificate import Certificate, own_certificate, read_certificate
+from edge.console.certificate import (
+    Certificate,
+    own_certificate,
+    own_folder,
+    read_certificate,
+)
 from edge.console.database import ConsoleDatabase
 from edge.console.desk import Desk
 from edge.console.history import History
@@ -206,8 +211,9 @@ def certificate_of(config: Config) -> Certificate | None:
         return None
     if settings.cert is not None and settings.key is not None:
         return read_certificate(settings.cert, settings.key)
-    folder = config.storage.folder / "console"
-    return own_certificate(folder, host_name(settings.name), now=datetime.now(timezone.utc))
+    return own_certificate(
+        own_folder(config), host_name(settings.name), now=datetime.now(timezone.utc)
+    )
 
 
 def oidc_of(config: Config) -> OidcLogin | None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import secrets
 import sys
 import tempfile
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
 
+from edge.console.accounts import Accounts, Role
+from edge.console.database import ConsoleDatabase
 from tools.broker import BrokerStartError
 from tools.demo.board import board, report
 from tools.scanner import SendError, head_ct_series, send
@@ -56,12 +60,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace, folder: Path, watch: Watch, console: Console) -> None:
     console.print("Starting a broker, an appliance and a central server on this machine ...")
-    with LocalSite(folder, on_alert=watch.on_alert) as site:
+    # Without TLS, on loopback: no browser warns of a certificate that nobody signed.
+    settings = {"console": {"tls": False}}
+    with LocalSite(folder, on_alert=watch.on_alert, settings=settings) as site:
         peer = site.appliance.peer
+        password = _make_accounts(site)
         console.print(
             f"The appliance listens as {peer}, the broker is {site.broker.name} on port "
             f"{site.broker.port}. Every alert is opened at central with central's key.\n"
-            f"Send your own, beside the demo: dcmsend -aec {peer.ae_title} {peer.host} "
+            f"\nOpen http://localhost:{site.appliance.console_port} in a browser and log in as "
+            f"technician or as physician, password {password}\n"
+            f"\nSend your own, beside the demo: dcmsend -aec {peer.ae_title} {peer.host} "
             f"{peer.port} FILES\n",
             highlight=False,
         )
@@ -74,6 +83,16 @@ def _run(options: argparse.Namespace, folder: Path, watch: Watch, console: Conso
             finally:
                 stop.set()
                 live.refresh()
+
+
+def _make_accounts(site: LocalSite) -> str:
+    """Make an account for each of two roles; return their password."""
+    password = secrets.token_urlsafe(9)
+    with closing(ConsoleDatabase(site.appliance.folder / "studies")) as database:
+        accounts = Accounts(database)
+        for role in (Role.TECHNICIAN, Role.PHYSICIAN):
+            accounts.add(role.value, role, password)
+    return password
 
 
 def _one_study(
