@@ -91,6 +91,13 @@ def shoot(page: Page, name: str, *, whole: bool = True) -> Path:
     return file
 
 
+def measured(name: str, value: float) -> None:
+    """Note a figure beside the screenshots, to look at; no test passes or fails by it."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    with (SCREENSHOTS / "figures.txt").open("a", encoding="utf-8") as figures:
+        figures.write(f"{name} {value:.0f}\n")
+
+
 def violations(page: Page) -> list[str]:
     """Return what axe-core finds against WCAG 2.2 AA on the page, one line each."""
     script = files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")

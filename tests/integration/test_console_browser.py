@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from browsing import LIMIT_MS, chromium, find_chromium, log_in, shoot, violations, window
+from browsing import LIMIT_MS, chromium, find_chromium, log_in, measured, shoot, violations, window
 from playwright.sync_api import Browser, Page, expect
 
 from edge.alerts.timestamps import parse_rfc3339
@@ -80,7 +80,6 @@ def test_a_flag_is_on_the_board_at_once_and_is_acknowledged_by_name(
     site: LocalSite,
     watch: Watch,
     address: str,
-    record_property: Callable[[str, object], None],
 ) -> None:
     with window(browser) as page:
         page.emulate_media(color_scheme="dark")
@@ -107,7 +106,7 @@ def test_a_flag_is_on_the_board_at_once_and_is_acknowledged_by_name(
         assert first is not None
         made = parse_rfc3339(first.created).timestamp()
         lag_ms = page.evaluate("window.seenAt") - made * 1000
-        record_property("flag_to_board_ms", round(lag_ms))
+        measured("flag_to_board_ms", lag_ms)
         assert lag_ms < 10_000
 
         expect(card.locator(".count")).to_have_text("24")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
-from browsing import LIMIT_MS, chromium, find_chromium, log_in, shoot, violations, window
+from browsing import LIMIT_MS, chromium, find_chromium, log_in, measured, shoot, violations, window
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tools.scanner import head_ct_series, send
@@ -89,10 +89,10 @@ def drag(page: Page, canvas: Locator, dx: float, dy: float) -> None:
 
 
 def test_a_flag_is_shown_with_its_image_its_heatmap_its_probability_and_its_model(
-    page: Page, address: str, record_property: Callable[[str, object], None]
+    page: Page, address: str
 ) -> None:
     first = page.evaluate("performance.getEntriesByName('first-image')[0].startTime")
-    record_property("first_image_ms", round(first))
+    measured("first_image_ms", first)
     finding = page.locator(".said").first
     expect(finding).to_contain_text("Intracranial hemorrhage")
     expect(finding).to_contain_text("likely")
@@ -146,9 +146,7 @@ def test_a_measured_line_has_the_length_that_the_pixel_spacing_gives_it(page: Pa
     assert float(number[1]) == pytest.approx(100 / scale * facts["spacing"][1], abs=0.2)
 
 
-def test_every_slice_is_there_before_one_scrolls_to_it(
-    page: Page, record_property: Callable[[str, object], None]
-) -> None:
+def test_every_slice_is_there_before_one_scrolls_to_it(page: Page) -> None:
     page.wait_for_function(
         "count => new Set(performance.getEntriesByType('resource').map(one => one.name)"
         ".filter(name => name.includes('/image/'))).size >= count",
@@ -169,7 +167,7 @@ def test_every_slice_is_there_before_one_scrolls_to_it(
             return longest;
         }"""
     )
-    record_property("longest_step_ms", round(longest))
+    measured("longest_step_ms", longest)
     expect(canvas).to_have_attribute("data-index", str(SLICES - 1))
 
 
