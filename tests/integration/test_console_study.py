@@ -124,7 +124,7 @@ def test_dragging_changes_the_window_and_a_preset_is_a_named_one(page: Page) -> 
     assert canvas.get_attribute("data-width") != width
     assert grey(canvas) != before
     page.get_by_label("Preset").select_option(label="Bone (600/2800)")
-    expect(canvas).to_have_attribute("data-level", "600")
+    expect(canvas).to_have_attribute("data-level", "600.00")
     page.get_by_role("button", name="Reset").click()
     expect(canvas).to_have_attribute("data-width", str(width))
     assert grey(canvas) == before

@@ -7,6 +7,12 @@ function fill(text, ...values) {
   return text.replace(/\{(\d)\}/g, (_, number) => values[number - 1]);
 }
 
+// A number as the page's language writes it.
+function written(value, digits = 0) {
+  const place = document.documentElement.lang === "ar" ? "ar-IQ" : "en-GB";
+  return new Intl.NumberFormat(place, { maximumFractionDigits: digits, minimumFractionDigits: digits, useGrouping: false }).format(value);
+}
+
 export class Viewport {
   constructor(element, words, on) {
     this.words = words;
@@ -205,11 +211,7 @@ export class Viewport {
     const { spacing } = this.frame.facts;
     const [dy, dx] = spacing ?? [1, 1];
     const long = Math.hypot((x2 - x1) * dx, (y2 - y1) * dy);
-    const number = new Intl.NumberFormat(document.documentElement.lang === "ar" ? "ar-IQ" : "en", {
-      maximumFractionDigits: spacing ? 1 : 0,
-      minimumFractionDigits: spacing ? 1 : 0,
-    }).format(long);
-    return fill(spacing ? this.words.mm : this.words.px, number);
+    return fill(spacing ? this.words.mm : this.words.px, written(long, spacing ? 1 : 0));
   }
 
   // From image pixels to canvas pixels. Pixels that are not square are shown as they are in the body.
@@ -315,19 +317,15 @@ export class Viewport {
 
   sayWhere() {
     const count = this.stack.length;
-    const where = fill(this.words.slice, this.index + 1, count);
-    const [level, width] = this.level.map((value) => this.short(value));
-    const look = fill(this.words.window, level, width);
+    const where = fill(this.words.slice, written(this.index + 1), written(count));
+    const [level, width] = this.level;
+    const look = fill(this.words.window, ...this.level.map((value) => written(value, Math.abs(value) < 10 ? 2 : 0)));
     const smaller = this.frame.facts.reduced ? ` · ${this.words.reduced}` : "";
     this.say(where);
     this.corner.textContent = `${look}${smaller}`;
     this.slider.setAttribute("aria-valuetext", where);
     this.canvas.setAttribute("aria-label", `${where}. ${look}`);
-    Object.assign(this.canvas.dataset, { level, width });
-  }
-
-  short(value) {
-    return Math.abs(value) >= 10 ? String(Math.round(value)) : value.toPrecision(3);
+    Object.assign(this.canvas.dataset, { level: level.toFixed(2), width: width.toFixed(2) });
   }
 
   say(text) {
