@@ -16,7 +16,7 @@ sum counts as large.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import inf
 
@@ -98,7 +98,11 @@ def overflowing(model: onnx.ModelProto, seen: Mapping[str, Seen]) -> tuple[Kept,
 
 
 def unquantized(model: onnx.ModelProto, seen: Mapping[str, Seen]) -> tuple[Kept, ...]:
-    """Return what int8 keeps away from: rules 1 and 2, and what follows them element by element."""
+    """Return what int8 keeps away from: rules 1 and 2, and their element-by-element neighbours.
+
+    What follows has their result for an input; what leads to a logarithm hands its own rounding on
+    enlarged.
+    """
     kept = steep_or_summing(model, seen)
     names = {item.node for item in kept}
     exact = {name for node in model.graph.node if node.name in names for name in node.output}
@@ -107,7 +111,26 @@ def unquantized(model: onnx.ModelProto, seen: Mapping[str, Seen]) -> tuple[Kept,
         for node in model.graph.node
         if node.op_type in _ELEMENTWISE and node.name not in names and exact & set(node.input)
     )
-    return kept + following
+    found = {item.node for item in kept + following}
+    return kept + following + _around_logarithms(model, found)
+
+
+def _around_logarithms(model: onnx.ModelProto, found: Collection[str]) -> tuple[Kept, ...]:
+    """Return the nodes that lead to a logarithm element by element, and what weighs its result."""
+    wanted = {name for node in model.graph.node if node.op_type == "Log" for name in node.input}
+    kept = []
+    for node in reversed(model.graph.node):  # against the flow
+        if node.op_type in _ELEMENTWISE | {"Concat"} and wanted & set(node.output):
+            wanted |= set(node.input)
+            if node.name not in found:
+                kept.append(Kept(node.name, node.op_type, "leads to a logarithm"))
+    exact = {name for node in model.graph.node if node.op_type == "Log" for name in node.output}
+    for node in model.graph.node:
+        if node.op_type in _ELEMENTWISE | {"Gemm", "MatMul"} and exact & set(node.input):
+            exact |= set(node.output)
+            if node.name not in found:
+                kept.append(Kept(node.name, node.op_type, "weighs logarithms"))
+    return tuple(kept)
 
 
 def _extent(node: onnx.NodeProto, seen: Mapping[str, Seen]) -> float:

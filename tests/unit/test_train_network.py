@@ -65,8 +65,8 @@ def stirred(plan: Plan) -> Any:
 
 
 def test_folding_the_normalisation_changes_no_answer() -> None:
+    from tools.train.distance import Familiar  # noqa: PLC0415
     from tools.train.export import folded  # noqa: PLC0415
-    from tools.train.familiar import Familiar  # noqa: PLC0415
     from tools.train.network import signature  # noqa: PLC0415
 
     plan = small()

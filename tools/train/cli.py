@@ -105,6 +105,18 @@ def _eval(chosen: argparse.Namespace, plan: Plan) -> None:
         evaluating.write(report, chosen.data, chosen.json)
 
 
+def _acquaint(chosen: argparse.Namespace, plan: Plan) -> None:
+    from tools.train import acquainting  # noqa: PLC0415
+
+    try:
+        package = load_package(chosen.package or shipped_packages() / plan.name)
+    except PackageError as error:
+        raise StepError(str(error)) from error
+    if package.familiar is not None:
+        raise StepError(f"{package.path}: it knows what it knows already ([familiar]).")
+    acquainting.run(plan, package, chosen.data, chosen.version, say=_say)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scanside-train",
@@ -135,6 +147,15 @@ def _parser() -> argparse.ArgumentParser:
         "--package", type=Path, metavar="DIR", help="the package (default: the one that ships)"
     )
     evaluate.set_defaults(run=_eval)
+    acquaint = steps.add_parser(
+        "acquaint", help="teach a package that cannot tell which pictures it does not know"
+    )
+    _common(acquaint)
+    acquaint.add_argument(
+        "--package", type=Path, metavar="DIR", help="the package (default: the one that ships)"
+    )
+    acquaint.add_argument("--version", required=True, help="of the package that is written")
+    acquaint.set_defaults(run=_acquaint)
     return parser
 
 

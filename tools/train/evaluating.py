@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,8 @@ def run(plan: Plan, package: ModelPackage, folder: Path, *, threads: int) -> Rep
     DataError
         If the folder cannot be read, or the package has seen all of it.
     """
-    examples = reading.read(plan, folder)
+    # The package says what it eats; the plan may already be of its successor.
+    examples = reading.read(replace(plan, input=package.input), folder)
     rows = judge.unseen(package, examples)
     if len(rows) == 0:
         raise DataError(

@@ -19,7 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from engines import LOGITS
 from engines.runtime import onnx_runtime
-from tools.train.familiar import Familiar
+from tools.train.distance import Familiar
 from tools.train.network import Residual, ScanNet, Shipped
 from tools.train.plan import Plan
 

@@ -33,8 +33,8 @@ from tools.train import (
     strangers,
 )
 from tools.train.assess import Judged, Settled
+from tools.train.distance import Familiar
 from tools.train.examples import Examples, Rows, Split
-from tools.train.familiar import Familiar
 from tools.train.measure import auc
 from tools.train.network import ScanNet
 from tools.train.plan import Plan

@@ -1,0 +1,113 @@
+"""What a package has seen is never measured on it, and a model can be taught what it knows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx.utils
+import pytest
+
+from engines import FamiliarSpec, load_engine, load_package, shipped_packages
+from engines.package import digest_of
+from tools.train import acquaint, checks, cli, distance, judge, strangers
+
+CHILDREN = shipped_packages() / "chest-xray-pneumonia-children"
+MODALITIES = {
+    "head-ct-hemorrhage": "CT",
+    "chest-xray-pneumonia-children": "DX",
+    "brain-mri-tumour": "MR",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Six noisy pictures of each class, each of a patient of its own."""
+    rng = np.random.default_rng(5)
+    for name, stem in (("normal", "IM-{:04d}-0001"), ("bacteria", "person{}_bacteria_1")):
+        (tmp_path / name).mkdir()
+        for number in range(6):
+            picture = rng.integers(0, 255, (64, 64), np.uint8)
+            cv2.imwrite(str(tmp_path / name / f"{stem.format(number)}.jpg"), picture)
+    (tmp_path / "virus").mkdir()
+    return tmp_path
+
+
+def evaluate(folder: Path, file: Path, *more: str) -> int:
+    return cli.main(
+        ["eval", "chest-xray-pneumonia-children", "--data", str(folder), "--json", str(file), *more]
+    )
+
+
+def test_figures_of_any_folder_are_written_with_their_counts(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    assert evaluate(folder, file) == 0
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert (found["pictures"], found["left_out_as_seen"]) == (12, 0)
+    assert found["abstained_as_unfamiliar"] == 1.0  # noise is no chest
+    row = next(r for r in found["rows"] if (r["finding"], r["level"]) == ("Pneumonia", "study"))
+    assert (row["n_pos"], row["n_neg"]) == (6, 6)
+    assert row["auc_low"] <= row["auc"] <= row["auc_high"]
+    assert {"sensitivity", "specificity_low"} <= set(row)
+
+
+def test_what_trained_a_package_is_left_out_and_all_of_it_is_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    for file in CHILDREN.iterdir():
+        (package / file.name).write_bytes(file.read_bytes())
+    seen = sorted(folder.rglob("*.jpg"))
+    digests = np.array([hashlib.sha256(file.read_bytes()).hexdigest() for file in seen])
+    np.save(package / judge.TRAINED_ON, judge.marks(digests[:2]))
+    file = tmp_path / "figures.json"
+    assert evaluate(folder, file, "--package", str(package)) == 0
+    assert json.loads(file.read_text(encoding="utf-8"))["left_out_as_seen"] == 2
+    np.save(package / judge.TRAINED_ON, judge.marks(digests))
+    assert evaluate(folder, file, "--package", str(package)) == 1
+    assert "nothing to measure it on" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_laid_out_otherwise_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(tmp_path, tmp_path / "figures.json") == 1
+    assert capsys.readouterr().err.startswith(f"scanside-train: {tmp_path}: no folder 'bacteria'")
+
+
+@pytest.mark.parametrize("name", MODALITIES)
+def test_at_least_95_of_100_strangers_make_a_shipped_model_abstain(name: str) -> None:
+    package = load_package(shipped_packages() / name)
+    assert package.familiar is not None
+    kinds = strangers.drawn(6, seed=321)
+    pictures = [picture for found in kinds.values() for picture in found]
+    fed = strangers.as_input(pictures, package.input)
+    far = judge.ask(package, [fed], threads=1).distance
+    assert (far > package.familiar.limit).mean() >= 0.95
+    drawn = checks.pictures(package.input, MODALITIES[name], seed=5).astype(np.float32) / 255
+    inverted = judge.ask(package, [1 - drawn], threads=1).distance
+    assert (inverted > package.familiar.limit).mean() >= 0.95
+    own = judge.ask(package, [drawn], threads=1).distance
+    assert np.median(own) <= package.familiar.limit
+
+
+def test_a_model_that_is_taught_what_it_knows_keeps_its_logits(tmp_path: Path) -> None:
+    package = load_package(CHILDREN)
+    plain, taught = tmp_path / "plain.onnx", tmp_path / "model.onnx"
+    onnx.utils.extract_model(str(package.model), str(plain), [package.input.tensor], ["logits"])
+    pictures = checks.pictures(package.input, "DX", seed=8).astype(np.float32) / np.float32(255)
+    probe = acquaint.probe(plain)
+    marks = probe.signatures([pictures])
+    known = distance.learn(marks, marks)
+    taught.write_bytes(probe.acquainted(known).SerializeToString())
+    other = replace(package, path=tmp_path, familiar=FamiliarSpec("distance", known.limit))
+    engine = load_engine(replace(other, digest=digest_of(taught)))
+    before = load_engine(package).infer({package.input.tensor: pictures})
+    after = engine.infer({package.input.tensor: pictures})
+    np.testing.assert_allclose(after["logits"], before["logits"], atol=1e-5)
+    np.testing.assert_allclose(after["distance"][:, 0], known.distance(marks), rtol=1e-3)

@@ -1,0 +1,131 @@
+"""Teach a finished classifier what it knows: a `distance` output, by graph surgery.
+
+For a model that was trained elsewhere, or before. Its filters' mean activities at several depths,
+with the brightness and roughness of the picture, are its signature of a picture, as in
+`tools.train.network.signature`; the graph learns to give the distance of a signature from those of
+the training pictures. Weights and logits stay what they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from engines.graph.model import check_result
+from tools.train.distance import Familiar
+
+DISTANCE = "distance"
+_FLOOR = 0.01
+_SIGNATURE = "signature"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A model with its signature as an output.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        The classifier with one more output, ``signature``, float32 (n, features).
+    """
+
+    model: onnx.ModelProto
+
+    def signatures(self, batches: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Return the signatures of pictures, (m, features)."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(
+            self.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        name = session.get_inputs()[0].name
+        return np.concatenate([session.run([_SIGNATURE], {name: one})[0] for one in batches])
+
+    def acquainted(self, known: Familiar) -> onnx.ModelProto:
+        """Return the classifier with a `distance` output, float32 (n, 1)."""
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        graph = model.graph
+        outputs = [one for one in graph.output if one.name != _SIGNATURE]
+        del graph.output[:]
+        graph.output.extend(outputs)
+        batch = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+        graph.output.append(helper.make_tensor_value_info(DISTANCE, TensorProto.FLOAT, [batch, 1]))
+        for name, values in (
+            ("familiar_middle", known.middle[None]),
+            ("familiar_whiten", known.whiten),
+            ("familiar_axes", np.array([1], np.int64)),
+        ):
+            graph.initializer.append(numpy_helper.from_array(values, name))
+        graph.node.extend(
+            [
+                helper.make_node("Sub", [_SIGNATURE, "familiar_middle"], ["deviation"]),
+                helper.make_node("MatMul", ["deviation", "familiar_whiten"], ["parts"]),
+                helper.make_node("Mul", ["parts", "parts"], ["squares"]),
+                helper.make_node("ReduceMean", ["squares", "familiar_axes"], ["mean_square"]),
+                helper.make_node("Sqrt", ["mean_square"], [DISTANCE]),
+            ]
+        )
+        return check_result(model, "acquainted")
+
+
+def probe(file: Path) -> Probe:
+    """Return a model with its signature as an output: of the last activation of each width.
+
+    Raises
+    ------
+    ValueError
+        If the model has no rectified feature maps of a known width.
+    """
+    model = onnx.load(file)
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    widths = {
+        one.name: one.type.tensor_type.shape.dim[1].dim_value
+        for one in inferred.value_info
+        if len(one.type.tensor_type.shape.dim) == 4
+    }
+    last = {widths[n.output[0]]: n.output[0] for n in model.graph.node if n.op_type == "Relu"}
+    if not last or not all(last):
+        raise ValueError(f"{file}: no rectified feature maps are found, so it has no signature.")
+    graph = model.graph
+    pixels = graph.input[0].name
+    graph.initializer.append(numpy_helper.from_array(np.array([2, 3], np.int64), "plane"))
+    graph.initializer.append(numpy_helper.from_array(np.float32(_FLOOR), "floor"))
+    made = [
+        helper.make_node(
+            "AveragePool",
+            [pixels],
+            ["smooth"],
+            kernel_shape=[3, 3],
+            pads=[1, 1, 1, 1],
+            count_include_pad=1,
+        ),
+        helper.make_node("Sub", [pixels, "smooth"], ["rough_signed"]),
+        helper.make_node("Abs", ["rough_signed"], ["rough"]),
+    ]
+    means: list[str] = []
+    for name in (pixels, "rough", *last.values()):
+        means.append(f"mean_of_{len(means)}")
+        made.append(helper.make_node("ReduceMean", [name, "plane"], [means[-1]], keepdims=0))
+    made += [
+        helper.make_node("Concat", means, ["means"], axis=1),
+        helper.make_node("Add", ["means", "floor"], ["raised"]),
+        helper.make_node("Log", ["raised"], [_SIGNATURE]),
+    ]
+    graph.node.extend(made)
+    features = sum(last) + 2 * graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    graph.output.append(
+        helper.make_tensor_value_info(
+            _SIGNATURE,
+            TensorProto.FLOAT,
+            [graph.input[0].type.tensor_type.shape.dim[0].dim_param, features],
+        )
+    )
+    return Probe(check_result(model, "probed"))
