@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 import onnx.utils
 import pytest
+from numpy.typing import NDArray
 
-from engines import FamiliarSpec, load_engine, load_package, shipped_packages
+from engines import FamiliarSpec, ModelPackage, load_engine, load_package, shipped_packages
 from engines.package import digest_of
 from tools.train import acquaint, checks, cli, distance, judge, strangers
 
@@ -35,6 +36,11 @@ def folder(tmp_path: Path) -> Path:
             cv2.imwrite(str(tmp_path / name / f"{stem.format(number)}.jpg"), picture)
     (tmp_path / "virus").mkdir()
     return tmp_path
+
+
+def checked(package: ModelPackage, modality: str) -> NDArray[np.float32]:
+    """Return drawn pictures as the package eats them."""
+    return np.asarray(checks.pictures(package.input, modality, seed=5) / 255, np.float32)
 
 
 def evaluate(folder: Path, file: Path, *more: str) -> int:
@@ -89,7 +95,7 @@ def test_at_least_95_of_100_strangers_make_a_shipped_model_abstain(name: str) ->
     fed = strangers.as_input(pictures, package.input)
     far = judge.ask(package, [fed], threads=1).distance
     assert (far > package.familiar.limit).mean() >= 0.95
-    drawn = checks.pictures(package.input, MODALITIES[name], seed=5).astype(np.float32) / 255
+    drawn = checked(package, MODALITIES[name])
     inverted = judge.ask(package, [1 - drawn], threads=1).distance
     assert (inverted > package.familiar.limit).mean() >= 0.95
     own = judge.ask(package, [drawn], threads=1).distance
@@ -100,7 +106,7 @@ def test_a_model_that_is_taught_what_it_knows_keeps_its_logits(tmp_path: Path) -
     package = load_package(CHILDREN)
     plain, taught = tmp_path / "plain.onnx", tmp_path / "model.onnx"
     onnx.utils.extract_model(str(package.model), str(plain), [package.input.tensor], ["logits"])
-    pictures = checks.pictures(package.input, "DX", seed=8).astype(np.float32) / np.float32(255)
+    pictures = checked(package, "DX")
     probe = acquaint.probe(plain)
     marks = probe.signatures([pictures])
     known = distance.learn(marks, marks)
