@@ -127,6 +127,21 @@ def test_a_flag_is_on_the_board_at_once_and_is_acknowledged_by_name(
     assert site.appliance.run_cli("audit", "verify").returncode == 0
 
 
+def test_the_sound_is_on_after_one_touch_and_says_so(browser: Browser, address: str) -> None:
+    with window(browser) as page:
+        page.context.grant_permissions(["notifications"])
+        log_in(page, address, "Amina", PASSWORD)
+        sound = page.locator("#sound")
+        expect(sound).to_have_attribute("aria-pressed", "false")
+        sound.click()
+        expect(sound).to_have_attribute("aria-pressed", "true")
+        expect(sound).to_have_text("Sound is on")
+        page.reload()
+        expect(sound).to_have_attribute("aria-pressed", "false")  # a browser wants a touch again
+        page.locator("h1").click()
+        expect(sound).to_have_attribute("aria-pressed", "true")
+
+
 def test_the_board_in_arabic_runs_from_right_to_left(
     browser: Browser, site: LocalSite, address: str
 ) -> None:
