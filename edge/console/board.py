@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from edge.alerts.message import Alert
 from edge.analysis.news import Arrived
@@ -31,10 +32,16 @@ class Health:
         Whether alerts can leave.
     engines_ready : bool
         Whether the models are loaded.
+    drill_at : float
+        When a test alarm was made lately, seconds since the epoch; 0 when none was.
+    drill : Delivery or None
+        How far it has come.
     """
 
     broker: bool = False
     engines_ready: bool = False
+    drill_at: float = 0.0
+    drill: Delivery | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -135,9 +142,10 @@ class Board:
             self._put(card.acknowledge(by), hurry=True)
             return True
 
-    def feels(self, health: Health) -> None:
-        """The appliance is like this now."""
+    def feels(self, **changes: Any) -> None:
+        """The appliance is like this now; `changes` are fields of `Health`."""
         with self._lock:
+            health = replace(self._health, **changes)
             if health == self._health:
                 return
             self._health = health

@@ -30,6 +30,8 @@ from edge.store.lookup import (
 
 log = logging.getLogger("scanside.console")
 
+_LATEST = 10
+_DRILL_SHOWN_S = 600.0
 _PRIORS = 10
 _ALERTS = 20  # of one study: provisional and final, and again for every image that came late
 
@@ -80,6 +82,13 @@ class History:
         """Return how far the alerts of these cards have come, by sequence."""
         sequences = [card.alert.sequence for card in cards if card.alert is not None]
         return {line.sequence: delivery_of(line) for line in find_alerts(self._journal, sequences)}
+
+    def drill(self, now: float) -> tuple[float, Delivery | None]:
+        """Return when a test alarm was made lately and how far it has come; 0 when none was."""
+        for line in list_alerts(self._journal, _LATEST):
+            if line.urgency == "drill" and now - line.created < _DRILL_SHOWN_S:
+                return line.created, delivery_of(line)
+        return 0.0, None
 
     def _card(self, line: StudyLine) -> Card:
         card = Card(self._arrived(line))

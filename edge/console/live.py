@@ -74,6 +74,7 @@ def _board(visit: Visit) -> Response:
         cards=[_card_html(visit, card) for card in board.cards()],
         untrained=visit.user.clinical and not visit.desk.training.may_acknowledge(visit.user),
         health=board.health,
+        words=words,
     )
 
 
@@ -152,7 +153,7 @@ def _told(visit: Visit, changes: Changes, with_cards: bool) -> list[str]:
         ]
         events += [_event("gone", {"study": study}) for study in changes.gone]
     if changes.health is not None:
-        html = visit.fragment("health.html", health=changes.health)
+        html = visit.fragment("health.html", health=changes.health, words=words)
         events.append(_event("health", {"html": html}))
     if changes.over:
         events.append(_event("over", {"why": "stop"}))

@@ -16,7 +16,7 @@ from edge.config import Config, ConfigError
 from edge.console.accounts import Accounts
 from edge.console.acknowledgements import Acknowledgements
 from edge.console.application import application
-from edge.console.board import Board, Health
+from edge.console.board import Board
 from edge.console.cards import Card, Delivery
 from edge.console.certificate import (
     Certificate,
@@ -186,11 +186,13 @@ class ConsoleRoom:
         self.board.escalate(time.time())
         waiting = [card for card in self.board.cards() if card.delivery is not Delivery.RECEIVED]
         self.board.delivered(self._history.deliveries(waiting))
+        drill_at, drill = self._history.drill(time.time())
+        self.board.feels(drill_at=drill_at, drill=drill)
         self._pictures.rest(_DECODER_IDLE_S)
 
     def feels(self, broker: PublisherState, *, engines_ready: bool) -> None:
         """Show how the appliance is."""
-        self.board.feels(Health(broker.connected, engines_ready))
+        self.board.feels(broker=broker.connected, engines_ready=engines_ready)
 
     def _on_escalated(self, card: Card) -> None:
         log.warning("Nobody acknowledged the flag of study %d in time", card.study)

@@ -68,7 +68,7 @@ def _show(visit: Visit) -> Response:
         alerts=list(reversed(visit.desk.history.alerts(study))),
         priors=visit.desk.history.priors(study),
         pictures=_manifest(visit, study, card) if clinical else None,
-        may_acknowledge=clinical,
+        may_acknowledge=clinical and visit.desk.training.may_acknowledge(visit.user),
     )
 
 

@@ -142,6 +142,18 @@ def test_the_sound_is_on_after_one_touch_and_says_so(browser: Browser, address: 
         expect(sound).to_have_attribute("aria-pressed", "true")
 
 
+def test_a_drill_is_on_the_board_as_a_drill(
+    browser: Browser, site: LocalSite, address: str
+) -> None:
+    with window(browser) as page:
+        log_in(page, address, "Amina", PASSWORD)
+        site.appliance.run_cli("drill")
+        expect(page.locator("[data-level=drill]")).to_contain_text("Drill: a test alarm was sent")
+        expect(page.locator("[data-level=drill]")).to_contain_text("Received by central")
+        assert page.locator("[data-pressing]").count() == 0
+        assert violations(page) == []
+
+
 def test_the_board_in_arabic_runs_from_right_to_left(
     browser: Browser, site: LocalSite, address: str
 ) -> None:
