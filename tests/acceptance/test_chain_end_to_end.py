@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pytest
 from pydicom import Dataset
 
-from tools.scanner import Manner, chest_xray_series, head_ct_series, send
+from edge.alerts.decision import UNFAMILIAR
+from tools.scanner import Manner, brain_mri_series, chest_xray_series, head_ct_series, send
 from tools.site import LocalSite
 from tools.watch import Followed, Watch
 
@@ -55,11 +57,55 @@ def test_a_head_ct_is_analysed_and_its_alert_is_opened_at_central(
 
 
 def test_a_study_no_model_is_for_is_told_of_as_not_analysed(site: LocalSite, watch: Watch) -> None:
-    study = send_and_wait(site, watch, chest_xray_series(lesion=True, seed=1))
+    lateral = chest_xray_series(lesion=True, seed=1)
+    lateral[0].ViewPosition = "LL"  # the models of the chest know frontal images alone
+    study = send_and_wait(site, watch, lateral)
     assert study.alert is not None
     assert study.alert.outcome == "not_analysed"
     assert study.alert.urgency == "routine"
     assert study.alert.reasons == ("no model for this kind of study",)
+
+
+def test_a_radiograph_of_one_image_is_analysed_and_weak_findings_are_named(
+    site: LocalSite, watch: Watch
+) -> None:
+    alert = send_and_wait(site, watch, chest_xray_series(lesion=True, seed=2)).alert
+    assert alert is not None
+    assert alert.outcome != "not_analysed"
+    assert [model.name for model in alert.model] == ["chest-xray-findings-adults"]
+    assert len(alert.findings) == 14
+    weak = {finding.label for finding in alert.findings if finding.abstained}
+    assert {"Nodule", "Pneumonia"} <= weak
+    assert any(reason.startswith("Not reliable enough to flag:") for reason in alert.reasons)
+
+
+def test_a_child_goes_to_the_model_of_children(site: LocalSite, watch: Watch) -> None:
+    child = chest_xray_series(lesion=False, seed=3)
+    child[0].PatientAge = "004Y"
+    alert = send_and_wait(site, watch, child).alert
+    assert alert is not None
+    assert [model.name for model in alert.model] == ["chest-xray-pneumonia-children"]
+
+
+def test_a_brain_mri_is_analysed_slice_by_slice(site: LocalSite, watch: Watch) -> None:
+    alert = send_and_wait(site, watch, brain_mri_series(lesion=True, slices=16, seed=4)).alert
+    assert alert is not None
+    assert [model.name for model in alert.model] == ["brain-mri-tumour"]
+    assert alert.findings[0].label == "Brain tumour"
+
+
+def test_an_image_that_only_claims_to_be_a_head_makes_the_model_abstain(
+    site: LocalSite, watch: Watch
+) -> None:
+    series = head_ct_series(lesion=False, slices=16, seed=5)
+    noise = np.random.default_rng(6)
+    for image in series:
+        pixels = noise.integers(0, 2000, (image.Rows, image.Columns)).astype(np.uint16)
+        image.PixelData = pixels.tobytes()
+    alert = send_and_wait(site, watch, series).alert
+    assert alert is not None
+    assert alert.outcome == "uncertain", alert.reasons
+    assert UNFAMILIAR in alert.reasons
 
 
 def test_a_scanner_with_an_association_for_every_image_gives_one_final_alert(
@@ -99,6 +145,7 @@ def test_images_that_come_late_are_analysed_and_the_new_alert_replaces_the_old(
     late = chest_xray_series(lesion=False, seed=5)
     for image in late:  # another series of the same study
         image.StudyInstanceUID = series[0].StudyInstanceUID
+        image.ViewPosition = "LL"  # which no model is for
     second = send_and_wait(site, watch, late).alert
     assert second is not None
     assert second.supersedes == first.id

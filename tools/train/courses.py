@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tools.train import fit
+from tools.train import fit, solve
 from tools.train.examples import Split
 from tools.train.plan import Plan
 from tools.train.reading import read, splits
@@ -69,11 +69,9 @@ def run(
             f"{'the network that ships' if one.number == 0 else f'fold {one.number}'}: "
             f"{len(one.train)} pictures train"
         )
-        fit.train(
-            examples,
-            one.train,
-            plan,
-            keep=checkpoint(plan, runs, one.number),
-            start=start if plan.course.start else None,
-            say=say,
-        )
+        keep = checkpoint(plan, runs, one.number)
+        if plan.course.ridge:
+            solve.head(examples, one.train, plan, keep=keep, start=start)
+            continue
+        from_there = start if plan.course.start else None
+        fit.train(examples, one.train, plan, keep=keep, start=from_there, say=say)

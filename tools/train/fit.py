@@ -62,6 +62,34 @@ def load(kept: Path, plan: Plan) -> ScanNet:
     return network
 
 
+def take_features(network: ScanNet, start: Path) -> None:
+    """Take the features of another model's checkpoint, as far as its layers are like ours.
+
+    Raises
+    ------
+    FitError
+        If there is none, or not even the first layer is alike.
+    """
+    if not start.is_file():
+        raise FitError(f"{start}: not found. Train the model that this one starts from first.")
+    theirs = torch.load(start, weights_only=True)["average"]
+    alike = {
+        name: theirs[name]
+        for name, ours in network.state_dict().items()
+        if name.startswith("backbone.") and name in theirs and theirs[name].shape == ours.shape
+    }
+    if "backbone.stem.0.weight" not in alike:
+        raise FitError(f"{start}: its network has another shape; only like starts from like.")
+    network.load_state_dict(alike, strict=False)
+
+
+def keep_finished(file: Path, plan: Plan, network: ScanNet) -> None:
+    """Write a network that took no course as one whose course is done."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    state = {"plan": plan.settings, "epoch": plan.course.epochs, "average": network.state_dict()}
+    _write(file, state)
+
+
 def logits(network: ScanNet, examples: Examples, rows: Rows) -> NDArray[np.float64]:
     """Return the logits of these rows, float64 (m, labels)."""
     network.eval()
@@ -190,21 +218,8 @@ class _Run:
 
     def begin_from(self, start: Path) -> None:
         """Take the features of another model, as far as its layers are like ours."""
-        if not start.is_file():
-            raise FitError(f"{start}: not found. Train the model that this one starts from first.")
-        theirs = torch.load(start, weights_only=True)["average"]
-        ours = self.network.state_dict()
-        alike = {
-            name: theirs[name]
-            for name in ours
-            if name.startswith("backbone.")
-            and name in theirs
-            and theirs[name].shape == ours[name].shape
-        }
-        if "backbone.stem.0.weight" not in alike:
-            raise FitError(f"{start}: its network has another shape; only like starts from like.")
         for network in (self.network, self.average):
-            network.load_state_dict(alike, strict=False)
+            take_features(network, start)
 
     def batches(
         self, examples: Examples, rows: Rows, goals: NDArray[np.float32]

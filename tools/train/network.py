@@ -96,6 +96,11 @@ class Backbone(nn.Module):  # type: ignore[misc]
         return tuple(found)
 
 
+def gridded(maps: Tensor, places: int) -> Tensor:
+    """Average (n, c, h, w) into a grid of places, (n, c, places, places); 0 leaves it."""
+    return functional.avg_pool2d(maps, maps.shape[-1] // places) if places else maps
+
+
 def pooled(evidence: Tensor) -> Tensor:
     """Map evidence (n, outputs, h, w) to logits (n, outputs)."""
     flat = evidence.flatten(2)
@@ -130,12 +135,13 @@ class ScanNet(nn.Module):  # type: ignore[misc]
         super().__init__()
         self.backbone = Backbone(spec.channels, spec.height, spec.neighbours, shape)
         self.dropout = nn.Dropout2d(shape.dropout)
-        self.head = nn.Conv2d(self.backbone.width, outputs, 1)
+        self.places = shape.places
+        self.head = nn.Conv2d(self.backbone.width, outputs, max(shape.places, 1))
         nn.init.constant_(self.head.bias, -2.0)  # most places are healthy
 
     def evidence(self, pixels: Tensor) -> Tensor:
-        """Map (n, channels, size, size) to (n, outputs, h, w)."""
-        return self.head(self.dropout(self.backbone(pixels)[-1]))
+        """Map (n, channels, size, size) to (n, outputs, h, w); 1 by 1 for a head by places."""
+        return self.head(self.dropout(gridded(self.backbone(pixels)[-1], self.places)))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Map (n, channels, size, size) to (n, outputs)."""
@@ -162,7 +168,8 @@ class Shipped(nn.Module):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self.backbone = network.backbone
-        self.head = nn.Conv2d(network.head.in_channels, len(columns), 1)
+        self.places = network.places
+        self.head = nn.Conv2d(network.head.in_channels, len(columns), network.head.kernel_size)
         with torch.no_grad():
             self.head.weight.copy_(network.head.weight[list(columns)])
             self.head.bias.copy_(network.head.bias[list(columns)])
@@ -173,4 +180,5 @@ class Shipped(nn.Module):  # type: ignore[misc]
         """Map (n, channels, size, size) to logits (n, findings) and distances (n, 1)."""
         stages = self.backbone(pixels)
         parts = (signature(pixels, stages) - self.middle) @ self.whiten
-        return pooled(self.head(stages[-1])), (parts * parts).mean(dim=1, keepdim=True).sqrt()
+        logits = pooled(self.head(gridded(stages[-1], self.places)))
+        return logits, (parts * parts).mean(dim=1, keepdim=True).sqrt()

@@ -105,12 +105,16 @@ class Shape:
         Whether the smoothed difference of left and right is looked at beside the picture.
     dropout : float
         Of whole feature maps, before the head.
+    places : int
+        0: one head for every place, pooled softly. Otherwise the head weighs each place of a grid
+        of so many by so many on its own: for images that are always taken alike.
     """
 
     stem: int
     stages: tuple[Stage, ...]
     mirror_difference: bool
     dropout: float
+    places: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,9 @@ class Course:
         Weight of the teacher's probabilities beside the labels.
     start : str
         A package whose trained features are the start; empty for none.
+    ridge : float
+        Above 0: features stay as they start, and the head alone is solved, by ridge regression with
+        this penalty (`tools.train.solve`). For few patients.
     """
 
     epochs: int
@@ -151,6 +158,7 @@ class Course:
     drawn_share: float
     teach: float
     start: str
+    ridge: float
 
 
 @dataclass(frozen=True, slots=True)

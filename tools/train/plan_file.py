@@ -160,6 +160,7 @@ def _shape(table: Table) -> Shape:
         stages=tuple(_stage(one) for one in table.tables("stage")),
         mirror_difference=table.flag("mirror_difference"),
         dropout=table.number("dropout", 0, 0.9),
+        places=table.whole("places", 0, 16, default=0),
     )
     table.close()
     return shape
@@ -187,6 +188,7 @@ def _course(table: Table) -> Course:
         drawn_share=table.number("drawn_share", 0, 1),
         teach=table.number("teach", 0, 1),
         start=table.text("start", ""),
+        ridge=table.optional_number("ridge", 0, 1e6) or 0.0,
     )
     table.close()
     return course
