@@ -84,6 +84,7 @@ def test_a_worker_that_hangs_is_replaced_and_the_study_is_analysed(
     study = watch.follow("slow", series[0].StudyInstanceUID, 20)
     assert send(series, appliance.peer).ok
     other = chest_xray_series(lesion=False, seed=3)
+    other[0].ViewPosition = "LL"  # which no model is for
     beside = watch.follow("beside", other[0].StudyInstanceUID, 1)
     assert send(other, appliance.peer).ok
     assert watch.wait_for_final(beside, 4.0), "a study that needs no worker does not wait for it"

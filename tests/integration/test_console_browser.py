@@ -91,7 +91,9 @@ def test_a_flag_is_on_the_board_at_once_and_is_acknowledged_by_name(
 
         series = head_ct_series(lesion=True, slices=24, seed=2)
         study = watch.follow("flagged", series[0].StudyInstanceUID, len(series))
-        send(chest_xray_series(lesion=True, seed=1), site.appliance.peer)
+        lateral = chest_xray_series(lesion=True, seed=1)
+        lateral[0].ViewPosition = "LL"  # which no model is for
+        send(lateral, site.appliance.peer)
         send(series, site.appliance.peer, rate=20)
         card = page.locator("[data-pressing]")
         expect(card).to_be_visible()
