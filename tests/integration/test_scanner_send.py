@@ -18,7 +18,8 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
 from pydicom.uid import JPEG2000Lossless, generate_uid
-from pynetdicom import AE, evt
+from pynetdicom import AE, Association, evt
+from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.sop_class import CTImageStorage, Verification
 
 from tools.scanner import (
@@ -188,6 +189,40 @@ def test_a_thread_can_send_and_be_told_to_stop(series: list[FileDataset]) -> Non
     assert not thread.is_alive()
     assert len(got) == 1
     assert reports[0].failures == {"not sent: stopped": 4}
+
+
+class _LateEvent(threading.Event):
+    """One that lets its waiter go a little late, as a busy machine does."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        done = super().wait(timeout)
+        threading.Event().wait(0.1)
+        return done
+
+
+def test_an_answer_reaches_the_sender_also_on_a_busy_machine(
+    series: list[FileDataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, read = Association.__init__, DIMSEServiceProvider.get_msg
+
+    def make_late(self: Association, *arguments: object, **named: object) -> None:
+        make(self, *arguments, **named)
+        if self.is_requestor:
+            self._reactor_checkpoint = _LateEvent()
+            self._reactor_checkpoint.set()
+
+    def read_late(self: DIMSEServiceProvider, block: bool = False) -> object:
+        if block:
+            threading.Event().wait(0.3)
+        return read(self, block)
+
+    with receiver() as (peer, got):
+        monkeypatch.setattr(Association, "__init__", make_late)
+        monkeypatch.setattr(DIMSEServiceProvider, "get_msg", read_late)
+        monkeypatch.setattr(sys.modules["tools.scanner.send"], "ANSWER_TIMEOUT_S", 5.0)
+        report = send(series, peer)
+    assert report.ok, report.failures
+    assert len(got) == len(series)
 
 
 def test_refused_images_are_counted_by_status_and_the_exit_code_says_so(

@@ -327,6 +327,7 @@ def _associate(
             raise _why_not(to, manner.calling, association, line)
         if manner.max_pdu:
             _limit_pdu(association, manner.max_pdu)
+        _leave_answers_to_the_sender(association)
         yield association
         if association.is_established:
             association.release()
@@ -335,6 +336,21 @@ def _associate(
             # Also at Ctrl-C: the receiver should learn at once that no more will come.
             association.abort()
         line.close()
+
+
+def _leave_answers_to_the_sender(association: Association) -> None:
+    """Keep pynetdicom's own thread from reading answers: nobody sends us requests.
+
+    It marks itself as paused before it waits and as running after. A sender that comes in
+    between takes it for paused, and then both read the one answer; where the thread is first,
+    it drops the answer as unexpected, and the sender waits for it in vain.
+    """
+    read = association.dimse.get_msg
+
+    def get_msg(block: bool = False) -> Any:
+        return read(block) if block else (None, None)
+
+    association.dimse.get_msg = get_msg
 
 
 def _limit_pdu(association: Association, size: int) -> None:
