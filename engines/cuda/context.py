@@ -138,12 +138,17 @@ class CudaContext:
                 _, leave = self._guests.popitem()
                 leave()
         finally:
-            context, self._context = self._context, None
-            # While it is current, pycuda gives it back and clears its own stack in one step. The
-            # driver's stack is not touched by that, as cuDevicePrimaryCtxRelease says.
-            context.push()
-            context.detach()
-            self._pop_driver()
+            self._give_back()
+
+    def _give_back(self) -> None:
+        context, self._context = self._context, None
+        if context is None:  # an engine that owns this context has just closed it
+            return
+        # While it is current, pycuda gives it back and clears its own stack in one step. The
+        # driver's stack is not touched by that, as cuDevicePrimaryCtxRelease says.
+        context.push()
+        context.detach()
+        self._pop_driver()
 
 
 def open_context(index: int = 0) -> CudaContext:

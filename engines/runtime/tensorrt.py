@@ -262,9 +262,14 @@ class TensorRtEngine:
 
     def _input_slots(self) -> Iterator[Slot]:
         for name in self._names("INPUT"):
+            spec = self._spec(name)
+            if None not in spec.shape:  # no profile has anything to say of it
+                fixed = tuple(size for size in spec.shape if size is not None)
+                yield Slot(spec, fixed, fixed)
+                continue
             shapes = self._engine.get_tensor_profile_shape(name, 0)
             smallest, _, largest = (tuple(int(size) for size in shape) for shape in shapes)
-            yield Slot(self._spec(name), smallest, largest)
+            yield Slot(spec, smallest, largest)
 
     def _output_slots(self) -> Iterator[Slot]:
         """Outputs grow with the inputs: their bounds are what the inputs' bounds give."""

@@ -23,6 +23,7 @@ from graphs import (
     small_graph,
 )
 from onnx import helper
+from runtime_parts import models
 
 from engines.build import (
     BuildCancelled,
@@ -100,6 +101,14 @@ def test_a_foreign_volume_model_becomes_an_engine(
     elif precision == "int8":
         file = written(to_int8(meshnet(name), blobs(), Calibrator.MINMAX), tmp_path)
     assert build(volume_plan(file, tmp_path / "volume.engine")).size > 10_000
+
+
+def test_every_model_of_the_runtimes_suite_becomes_an_engine(tmp_path: Path) -> None:
+    """So that the suite has engines to run where there is a GPU: several inputs, fp16, fixed."""
+    for name, model in models().items():
+        file = tmp_path / f"{name}.onnx"
+        file.write_bytes(model.graph.SerializeToString())
+        assert build(plan_for(file, model.shapes, tmp_path / name)).size > 10_000
 
 
 @pytest.mark.parametrize("domain", [None, "acme"])

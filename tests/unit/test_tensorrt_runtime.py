@@ -150,6 +150,17 @@ def test_an_engine_that_opened_the_gpu_gives_it_back(machine: Machine) -> None:
     assert machine.cuda.retained == 0
 
 
+def test_a_gpu_that_closes_with_the_engine_that_opened_it_is_given_back_once(
+    machine: Machine,
+) -> None:
+    """As at the end of an interpreter that nobody told to close anything."""
+    machine.load(owns_gpu=True).warm_up()
+    machine.gpu.close()
+    assert machine.gpu.closed
+    assert machine.clean()
+    assert machine.cuda.retained == 0
+
+
 def test_an_engine_that_was_not_loaded_gives_the_gpu_back_too(machine: Machine) -> None:
     machine.file.write_bytes(b"\xff")
     with pytest.raises(EngineError, match="cannot read it"):

@@ -7,7 +7,11 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+<<<<<<< HEAD
 from tools.bench import chain, delivery, quality
+=======
+from tools.bench import chain, delivery, engines
+>>>>>>> 2c54da3 (scanside-bench engines measures each precision beside plain ONNX Runtime; docs/models.md leads from an ONNX file to a served engine by command)
 from tools.bench.report import Row, write
 from tools.broker import BrokerStartError
 from tools.postgres import PostgresStartError
@@ -17,7 +21,11 @@ from tools.site import SiteError
 BENCHMARKS: dict[str, tuple[str, Callable[[bool], list[Row]]]] = {
     "chain": ("from the scanner's last byte to the alert at central", chain.run),
     "delivery": ("whether an alert is ever lost, and how long it takes", delivery.run),
+<<<<<<< HEAD
     "quality": ("the image quality flags on real images and on worse copies", quality.run),
+=======
+    "engines": ("fp32, fp16 and int8 of each model beside plain ONNX Runtime", engines.run),
+>>>>>>> 2c54da3 (scanside-bench engines measures each precision beside plain ONNX Runtime; docs/models.md leads from an ONNX file to a served engine by command)
 }
 
 

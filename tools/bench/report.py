@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 
@@ -86,7 +87,9 @@ def write(name: str, rows: Sequence[Row], file: Path | None) -> None:
             _shown(row.ratio),
         )
     console = Console(highlight=False)
-    console.print(table)
+    # Figures cut short are none: where the terminal is too narrow, lines wrap.
+    wide = Measurement.get(console, console.options, table).maximum
+    console.print(table, width=max(wide, console.width), crop=False, no_wrap=True)
     for row in rows:
         if row.note:
             console.print(f"{row.metric}: {row.note}")
