@@ -86,10 +86,12 @@ def write(name: str, rows: Sequence[Row], file: Path | None) -> None:
             _shown(row.peer_value),
             _shown(row.ratio),
         )
-    console = Console(highlight=False)
     # Figures cut short are none: where the terminal is too narrow, lines wrap.
-    wide = Measurement.get(console, console.options, table).maximum
-    console.print(table, width=max(wide, console.width), crop=False, no_wrap=True)
+    roomy = Console(width=1000)
+    wide = Measurement.get(roomy, roomy.options, table).maximum
+    console = Console(highlight=False)
+    console.width = max(wide, console.width)
+    console.print(table)
     for row in rows:
         if row.note:
             console.print(f"{row.metric}: {row.note}")
