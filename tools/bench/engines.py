@@ -31,7 +31,7 @@ from engines.runtime import onnx_runtime
 from engines.runtime.protocol import Array, Precision
 from tools.bench.adopted import adopted
 from tools.bench.engine_memory import held_mb, plain_session
-from tools.bench.real_slices import slice_auc
+from tools.bench.real_slices import real_heads, slice_auc
 from tools.bench.report import Row, percentile
 
 _THREADS = 1
@@ -240,20 +240,21 @@ def _summary(medians: dict[tuple[str, str], Timed]) -> list[Row]:
 
 
 def _auc_loss(package: ModelPackage, folder: Path, quick: bool) -> Row:
-    every = 10 if quick else 1
-    found = {
-        name: slice_auc(package, folder / f"{package.name}.{name}.onnx", every=every)
+    heads = real_heads(package.input, every=10 if quick else 1)
+    if heads is None:
+        return Row("int8_auc_loss", None, "", note="needs ../shared/data/head-ct")
+    before, after = (
+        slice_auc(package, folder / f"{package.name}.{name}.onnx", heads)
         for name in ("fp32", "int8")
-    }
-    before, after = found["fp32"], found["int8"]
-    if before is None or after is None:
-        note = "needs ../shared/data/head-ct and a package that takes its brain window"
-        return Row("int8_auc_loss", None, "", note=note)
-    note = (
-        f"slices of {before.patients} test patients, {before.slices} slices, {before.ill} with a "
-        f"hemorrhage: AUC {before.auc:.4f} in fp32, {after.auc:.4f} in int8; below 0.005 is wanted"
     )
-    return Row("int8_auc_loss", before.auc - after.auc, "", note=note)
+    if before is None or after is None:
+        return Row("int8_auc_loss", None, "", note="no slice with a hemorrhage, or none without")
+    note = (
+        f"{len(heads.rows)} slices of {heads.patients} patients, {heads.bleeding.sum()} with a "
+        f"hemorrhage; most of them trained the model, so it is the difference that counts: AUC "
+        f"{before:.4f} in fp32, {after:.4f} in int8; below 0.005 is wanted"
+    )
+    return Row("int8_auc_loss", before - after, "", note=note)
 
 
 def _rtx_build(package: ModelPackage, folder: Path, rounds: int) -> Row:
