@@ -6,6 +6,7 @@ digest of all of these, so a change of any of them is simply another engine.
     KEY.engine      the engine
     KEY.kernels     what TensorRT for RTX compiled for it when it first ran; goes with the engine
     KEY.json        its size, its digest and what KEY stands for; written last, so it is the proof
+    KEY.kernels     what a runtime compiled for it; goes with it
     KEY.lock        held while KEY is built, so that two processes do not build the same twice
     KEY.partial*    being written by whoever holds that lock
     lock            held while entries are put in or thrown out
@@ -263,7 +264,7 @@ class EngineCache:
             digest, _, kind = file.name.partition(".")
             if len(digest) != _KEY_DIGITS or digest == kept:
                 continue
-            orphan = kind == "engine" and not self._path(digest, "json").exists()
+            orphan = kind in ("engine", "kernels") and not self._path(digest, "json").exists()
             if (
                 orphan
                 or kind == "json.new"
@@ -284,6 +285,7 @@ class EngineCache:
         # The proof goes first: an engine without it is nothing, a proof without engine a riddle.
         self._path(digest, "json").unlink(missing_ok=True)
         self._path(digest, "engine").unlink(missing_ok=True)
+        self._path(digest, "kernels").unlink(missing_ok=True)
         self._path(digest, "kernels").unlink(missing_ok=True)
 
     def _path(self, digest: str, kind: str) -> Path:

@@ -9,6 +9,7 @@ halves the memory of a volume's logits.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,8 @@ _MOST_THREADS = 64
 _SAME_AS_REQUESTED = 1  # ArenaExtendStrategy: grow by what is asked for, not by powers of two
 _LEAST_MEMORY = 1 << 20
 
+_WORTH_A_BINDING = 1 << 20  # bytes
+
 MEMORY = 4 << 30
 """Bytes that an engine's arena may hold unless it is told otherwise."""
 
@@ -63,6 +66,7 @@ class OnnxRuntimeEngine:
         takes, gives = session.get_inputs(), session.get_outputs()
         self.inputs = tuple(_spec(node, source) for node in takes)
         self.outputs = tuple(_spec(node, source) for node in gives)
+        self._wanted = [spec.name for spec in self.outputs]
         self._axes = {node.name: tuple(node.shape) for node in (*takes, *gives)}
 
     def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -89,14 +93,19 @@ class OnnxRuntimeEngine:
     def _run(
         self, session: onnxruntime.InferenceSession, given: Mapping[str, Array]
     ) -> dict[str, Array]:
-        binding = session.io_binding()
         sizes: dict[str, int] = {}
         for name, value in given.items():
-            binding.bind_cpu_input(name, value)
             sizes.update(_named(self._axes[name], value.shape))
+        shapes = {spec.name: _resolved(self._axes[spec.name], sizes) for spec in self.outputs}
+        if not any(_is_large(shapes[spec.name], spec.dtype) for spec in self.outputs):
+            # A small result is copied faster than a binding is made for it.
+            return dict(zip(self._wanted, session.run(self._wanted, given), strict=True))
+        binding = session.io_binding()
+        for name, value in given.items():
+            binding.bind_cpu_input(name, value)
         ours: dict[str, Array] = {}
         for spec in self.outputs:
-            shape = _resolved(self._axes[spec.name], sizes)
+            shape = shapes[spec.name]
             if shape is None:  # an axis that only the run can tell
                 binding.bind_output(spec.name)
                 continue
@@ -255,6 +264,11 @@ def _register_arena(module: ModuleType, memory: int) -> None:
         "Cpu", module.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, module.OrtMemType.DEFAULT
     )
     module.create_and_register_allocator(where, config)
+
+
+def _is_large(shape: list[int] | None, dtype: np.dtype[Any]) -> bool:
+    """Return whether a result is worth a binding; one that only the run can tell is not."""
+    return shape is not None and prod(shape) * dtype.itemsize >= _WORTH_A_BINDING
 
 
 def _named(axes: tuple[int | str | None, ...], shape: tuple[int, ...]) -> dict[str, int]:

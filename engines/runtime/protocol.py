@@ -47,12 +47,13 @@ class TensorSpec:
 
         A free axis takes any size from 1.
         """
-        fits = len(array.shape) == len(self.shape) and all(
-            have == want if want is not None else have >= 1
-            for have, want in zip(array.shape, self.shape, strict=True)
-        )
-        if fits and array.dtype == self.dtype:
-            return None
+        if array.dtype == self.dtype and len(array.shape) == len(self.shape):
+            # A plain loop: this runs before every inference.
+            for have, want in zip(array.shape, self.shape, strict=True):
+                if have != want and (want is not None or have < 1):
+                    break
+            else:
+                return None
         got = ", ".join(str(size) for size in array.shape)
         return f"Tensor {self.name!r}: expected {self}, got {array.dtype} ({got})."
 

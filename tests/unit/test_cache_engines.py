@@ -125,9 +125,11 @@ def test_an_engine_larger_than_the_limit_stays_alone(cache: EngineCache) -> None
     assert [entry.key for entry in cache.entries()] == [KEY]
 
 
-def test_a_removed_engine_is_gone(cache: EngineCache) -> None:
+def test_a_removed_engine_is_gone(cache: EngineCache, tmp_path: Path) -> None:
     cache.get_or_build(KEY, writes(b"an engine"))
+    (tmp_path / f"{KEY.digest}.kernels").write_bytes(b"what a runtime compiled for it")
     cache.remove(KEY)
+    assert not (tmp_path / f"{KEY.digest}.kernels").exists()
     cache.remove(KEY)
     assert cache.get(KEY) is None
 

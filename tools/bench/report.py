@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 
@@ -85,7 +86,11 @@ def write(name: str, rows: Sequence[Row], file: Path | None) -> None:
             _shown(row.peer_value),
             _shown(row.ratio),
         )
+    # Figures cut short are none: where the terminal is too narrow, lines wrap.
+    roomy = Console(width=1000)
+    wide = Measurement.get(roomy, roomy.options, table).maximum
     console = Console(highlight=False)
+    console.width = max(wide, console.width)
     console.print(table)
     for row in rows:
         if row.note:
