@@ -91,7 +91,10 @@ def test_an_engine_tells_its_tensors_up_front(engine: Engine) -> None:
     float32 = np.dtype(np.float32)
     assert (engine.name, engine.precision) == ("onnxruntime", "fp32")
     assert engine.inputs == (TensorSpec("slices", float32, (None, 3, 160, 160)),)
-    assert engine.outputs == (TensorSpec("logits", float32, (None, 1)),)
+    assert engine.outputs == (
+        TensorSpec("logits", float32, (None, 1)),
+        TensorSpec("distance", float32, (None, 1)),
+    )
 
 
 def test_a_picture_in_another_memory_order_is_read_right(
