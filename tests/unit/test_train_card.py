@@ -16,7 +16,8 @@ from tools.train.measure import Interval
 
 
 def found(place: int, *, reliable: bool) -> card.Finding:
-    label = plan_file.read("head-ct-hemorrhage").labels[place]
+    plan = "head-ct-hemorrhage" if place == 0 else "brain-mri-tumour"
+    label = plan_file.read(plan).labels[place]
     name = label.label
     return card.Finding(
         label=label,
