@@ -143,7 +143,7 @@ def test_a_file_that_is_no_model_is_refused_with_its_name(
     [
         ({"shapes": ()}, "has free axes .*: give its shapes"),
         ({"shapes": (Shapes("other", (1,), (1,), (1,)),)}, "'other' is not in the model"),
-        ({"shapes": (Shapes("slices", (1, 3), (1, 3), (1, 3)),)}, "do not fit"),
+        ({"shapes": (Shapes("pixels", (1, 3), (1, 3), (1, 3)),)}, "do not fit"),
         ({"capability": "SM42"}, "'SM42' is not one of SM75, SM80"),
         ({"dla_core": 0}, "has no DLA"),
         ({"model": Path("/nowhere/model.onnx")}, "No such file"),
@@ -233,7 +233,7 @@ def test_the_builder_leaves_when_nobody_wants_the_engine_any_more(shipped: Build
 def test_a_plan_survives_the_way_to_the_builder(shipped: BuildPlan) -> None:
     plan = replace(shipped, timing_cache=Path("/var/timing"), dla_core=1)
     assert BuildPlan.from_json(plan.to_json()) == plan
-    assert np.prod(plan.shapes[0].largest) == 16 * 3 * 160 * 160
+    assert np.prod(plan.shapes[0].largest) == 16 * 6 * 112 * 112
 
 
 def test_a_built_engine_is_kept_and_not_built_again(shipped: BuildPlan, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_covering_the_peak_takes_the_evidence_away_in_real_bleeds(explainer: Eng
         drops.append(own)
         assert own > 0.5
         assert own > 3 * abs(mirrored)
-    assert np.mean(drops) > 2  # logits
+    assert np.mean(drops) > 1.5  # logits
 
 
 def _drops(explainer: Engine, patient: str) -> tuple[float, float]:

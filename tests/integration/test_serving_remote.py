@@ -35,7 +35,7 @@ def package(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def slices() -> NDArray[Any]:
-    return np.full((1, 3, 160, 160), 0.25, np.float32)
+    return np.full((1, 6, 112, 112), 0.25, np.float32)
 
 
 def store_with(folder: Path, address: str, model: str) -> EngineStore:
@@ -69,13 +69,13 @@ def test_the_server_runs_it_while_it_is_there_and_this_machine_when_not(
     with serving(tmp_path / "server", models) as server:
         found = serve(package, store_with(tmp_path, server.address, "head"))
         assert (found.engine.name, found.notes) == ("kserve", ())
-        there = found.engine.infer({"slices": slices})["logits"]
+        there = found.engine.infer({"pixels": slices})["logits"]
         server.stop()
-        here = found.engine.infer({"slices": slices})["logits"]
+        here = found.engine.infer({"pixels": slices})["logits"]
         assert found.engine.name == "onnxruntime"
         np.testing.assert_allclose(there, here, atol=1e-4)
         server.start()
-        found.engine.infer({"slices": slices})
+        found.engine.infer({"pixels": slices})
         assert found.engine.name == "kserve"
         found.engine.close()
 
@@ -89,7 +89,7 @@ def test_a_model_that_disagrees_with_fp32_does_not_serve_wherever_it_runs(
     assert found.engine.name == "onnxruntime"
     assert "until its server can be had" in found.notes[0]
     assert "off by" in found.notes[0]
-    assert found.engine.infer({"slices": slices})["logits"].shape == (1, 1)
+    assert found.engine.infer({"pixels": slices})["logits"].shape == (1, 1)
     found.engine.close()
 
 

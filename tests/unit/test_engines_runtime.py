@@ -51,7 +51,7 @@ def heads(package: ModelPackage) -> NDArray[Any]:
     """The first phantoms of the check set, float32 (4, 3, h, w)."""
     assert package.check_set is not None
     with np.load(package.check_set) as held:
-        scaled: NDArray[Any] = held["slices"][:4].astype(np.float32) / np.float32(255)
+        scaled: NDArray[Any] = held["pixels"][:4].astype(np.float32) / np.float32(255)
     return scaled
 
 
@@ -80,8 +80,8 @@ def test_the_shipped_model_reproduces_its_check_set(engine: Engine, package: Mod
 def test_a_batch_gives_what_single_slices_give(
     engine: Engine, package: ModelPackage, heads: NDArray[Any]
 ) -> None:
-    together = engine.infer({"slices": heads})["logits"]
-    alone = [engine.infer({"slices": heads[i : i + 1]})["logits"] for i in range(len(heads))]
+    together = engine.infer({"pixels": heads})["logits"]
+    alone = [engine.infer({"pixels": heads[i : i + 1]})["logits"] for i in range(len(heads))]
     assert together.shape == (4, 1)
     assert together.dtype == np.float32
     np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-4)
@@ -90,7 +90,7 @@ def test_a_batch_gives_what_single_slices_give(
 def test_an_engine_tells_its_tensors_up_front(engine: Engine) -> None:
     float32 = np.dtype(np.float32)
     assert (engine.name, engine.precision) == ("onnxruntime", "fp32")
-    assert engine.inputs == (TensorSpec("slices", float32, (None, 3, 160, 160)),)
+    assert engine.inputs == (TensorSpec("pixels", float32, (None, 6, 112, 112)),)
     assert engine.outputs == (
         TensorSpec("logits", float32, (None, 1)),
         TensorSpec("distance", float32, (None, 1)),
@@ -101,25 +101,25 @@ def test_a_picture_in_another_memory_order_is_read_right(
     engine: Engine, heads: NDArray[Any]
 ) -> None:
     strided = np.asfortranarray(heads)
-    expected = engine.infer({"slices": heads})["logits"]
-    np.testing.assert_array_equal(engine.infer({"slices": strided})["logits"], expected)
+    expected = engine.infer({"pixels": heads})["logits"]
+    np.testing.assert_array_equal(engine.infer({"pixels": strided})["logits"], expected)
 
 
 @pytest.mark.parametrize(
     ("feeds", "says"),
     [
-        ({}, ["'slices'", "missing", "float32 (n, 3, 160, 160)"]),
-        ({"x": np.zeros(1)}, ["'x'", "not an input", "slices"]),
+        ({}, ["'pixels'", "missing", "float32 (n, 6, 112, 112)"]),
+        ({"x": np.zeros(1)}, ["'x'", "not an input", "pixels"]),
         (
-            {"slices": np.zeros((1, 3, 160, 160))},
-            ["'slices'", "float32 (n, 3, 160, 160)", "float64 (1, 3, 160, 160)"],
+            {"pixels": np.zeros((1, 6, 112, 112))},
+            ["'pixels'", "float32 (n, 6, 112, 112)", "float64 (1, 6, 112, 112)"],
         ),
         (
-            {"slices": np.zeros((1, 1, 160, 160), np.float32)},
-            ["'slices'", "float32 (n, 3, 160, 160)", "float32 (1, 1, 160, 160)"],
+            {"pixels": np.zeros((1, 1, 112, 112), np.float32)},
+            ["'pixels'", "float32 (n, 6, 112, 112)", "float32 (1, 1, 112, 112)"],
         ),
-        ({"slices": np.zeros((3, 160, 160), np.float32)}, ["got float32 (3, 160, 160)"]),
-        ({"slices": np.zeros((0, 3, 160, 160), np.float32)}, ["got float32 (0, 3, 160, 160)"]),
+        ({"pixels": np.zeros((6, 112, 112), np.float32)}, ["got float32 (6, 112, 112)"]),
+        ({"pixels": np.zeros((0, 6, 112, 112), np.float32)}, ["got float32 (0, 6, 112, 112)"]),
     ],
 )
 def test_a_wrong_tensor_is_named_with_what_was_expected_and_what_came(
@@ -188,10 +188,10 @@ def test_a_missing_model_and_a_wrong_thread_count_are_refused(tmp_path: Path) ->
 
 def test_a_batch_beyond_the_engine_s_memory_is_refused_and_smaller_ones_still_run() -> None:
     with closing(onnx_runtime.load(SHIPPED / "model.onnx", memory=32 << 20)) as engine:
-        engine.infer({"slices": np.zeros((1, 3, 160, 160), np.float32)})
+        engine.infer({"pixels": np.zeros((1, 6, 112, 112), np.float32)})
         with pytest.raises(EngineError, match="Available memory of"):
-            engine.infer({"slices": np.zeros((32, 3, 160, 160), np.float32)})
-        engine.infer({"slices": np.zeros((2, 3, 160, 160), np.float32)})
+            engine.infer({"pixels": np.zeros((128, 6, 112, 112), np.float32)})
+        engine.infer({"pixels": np.zeros((2, 6, 112, 112), np.float32)})
     with pytest.raises(EngineError, match="memory = 5 is not a whole number from 1048576"):
         onnx_runtime.load(SHIPPED / "model.onnx", memory=5)
 
@@ -207,9 +207,9 @@ def test_a_model_replaced_after_the_package_was_read_is_not_served(tmp_path: Pat
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"tensor": "pixels"}, "'pixels'"),
-        ({"height": 128}, r"float32 \(n, 3, 128, 160\)"),
-        ({"neighbours": 0}, r"float32 \(n, 1, 160, 160\)"),
+        ({"tensor": "planes"}, "'planes'"),
+        ({"height": 128}, r"float32 \(n, 6, 128, 112\)"),
+        ({"neighbours": 0}, r"float32 \(n, 2, 112, 112\)"),
     ],
 )
 def test_a_package_that_describes_another_input_is_refused(
@@ -246,20 +246,20 @@ def test_a_check_set_that_disagrees_keeps_the_engine_from_serving(
     engine: Engine, package: ModelPackage, heads: NDArray[Any], tmp_path: Path
 ) -> None:
     other = tmp_path / "check.npz"
-    logits = engine.infer({"slices": heads})["logits"]
-    np.savez(other, slices=heads, logits=logits + 3)
+    logits = engine.infer({"pixels": heads})["logits"]
+    np.savez(other, pixels=heads, logits=logits + 3)
     parity = compare(engine, replace(package, check_set=other))
     assert not parity.agrees
     assert parity.samples == len(heads)
 
 
-@pytest.mark.parametrize("arrays", [{"logits": np.zeros((1, 1))}, {"slices": np.zeros((0, 3))}])
+@pytest.mark.parametrize("arrays", [{"logits": np.zeros((1, 1))}, {"pixels": np.zeros((0, 3))}])
 def test_a_check_set_that_lacks_a_part_is_refused(
     engine: Engine, package: ModelPackage, arrays: dict[str, NDArray[Any]], tmp_path: Path
 ) -> None:
     other = tmp_path / "check.npz"
     np.savez(other, **arrays)  # type: ignore[arg-type]
-    with pytest.raises(PackageError, match=r"check\.npz: not an npz with 'slices' and 'logits'"):
+    with pytest.raises(PackageError, match=r"check\.npz: not an npz with 'pixels' and 'logits'"):
         compare(engine, replace(package, check_set=other))
 
 

@@ -306,7 +306,8 @@ def _measured(plan: Plan, figure: Figure) -> str:
         f"low = {interval.low:.4f}\n"
         f"high = {interval.high:.4f}\n"
         f"n = {interval.n}\n"
-        f'on = "{figure.positives} with and {figure.negatives} without, none of them trained on"\n'
+        f'on = "{figure.positives} with and {figure.negatives} without, judged by networks '
+        'that had not seen them"\n'
     )
 
 
