@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import random
 import threading
-from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from pydicom import Dataset
 
 from edge.alerts.message import Alert
+from tools.central.database import open_database
 from tools.central.subscriber import Received
 from tools.scanner import SendError, head_ct_series, send
 from tools.site import LocalSite
@@ -105,10 +105,10 @@ def test_what_was_acknowledged_survives_kill_minus_nine_and_is_told_of_exactly_o
 
 
 def assert_each_alert_once(site: LocalSite) -> None:
-    """Central's file has every sequence from 1 to the last, each once."""
-    sequences: dict[str, list[int]] = defaultdict(list)
-    for line in site.central.file.read_text("utf-8").splitlines():
-        record = json.loads(line)
-        sequences[record["device"]].append(record["sequence"])
-    (ours,) = sequences.values()
-    assert sorted(ours) == list(range(1, max(ours) + 1))
+    """Central has every sequence from 1 to the last, each once, of one device that never restarted
+    its counting.
+    """
+    with closing(open_database(str(site.central.file))) as database:
+        rows = database.run("SELECT run, sequence FROM alerts ORDER BY sequence")
+    assert [sequence for _, sequence in rows] == list(range(1, len(rows) + 1))
+    assert len({run for run, _ in rows}) == 1
