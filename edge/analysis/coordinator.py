@@ -299,7 +299,7 @@ class Coordinator:
 
     def _start_worker(self) -> None:
         self._link.start()
-        self._link.ask(self._models.load())
+        self._link.ask(self._models.first())
 
     def _on_reply(self, reply: Reply) -> None:
         if isinstance(reply, Loaded):

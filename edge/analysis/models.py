@@ -48,6 +48,7 @@ class Models:
         self._failures: dict[str, str] = {}
         self._loading_deaths = 0
         self._ready = threading.Event()
+        self._loading = False  # a worker has been asked, and has not answered yet
         self._activated: dict[str, Activated | None] = {}
         self.engines: dict[str, EngineName] = {}  # by package
 
@@ -69,8 +70,13 @@ class Models:
         """Return why a package cannot look, or None when it can."""
         return None if package is None else self._failures.get(package.name)
 
-    def load(self) -> Load:
+    def first(self) -> Load:
         """Return what a fresh worker is asked first."""
+        self._loading = True
+        return self.load()
+
+    def load(self) -> Load:
+        """Return what loads every package."""
         return self._load(self._packages)
 
     def changed(self) -> Load | None:
@@ -79,8 +85,8 @@ class Models:
         Packages that were activated since the start come into service with it, and those that
         were removed go.
         """
-        if self._shelf is None or self.gone:
-            return None
+        if self._shelf is None or self.gone or self._loading:
+            return None  # a worker that loads also activates; its answer says what
         seen = self._shelf.store.active.seen()
         if seen == self._seen:
             return None
@@ -96,7 +102,10 @@ class Models:
         again = [
             one for one in self._packages if current[one.name] != self._activated.get(one.name)
         ]
-        return self._load(again) if any(not one.volumes for one in again) else None
+        if all(one.volumes for one in again):
+            return None
+        self._loading = True
+        return self._load(again)
 
     def _load(self, packages: Sequence[ModelPackage]) -> Load:
         # Models of volumes are loaded when there is one, by a process that ends with it.
@@ -107,6 +116,7 @@ class Models:
 
     def loaded(self, reply: Loaded) -> None:
         """Note what a worker could load."""
+        self._loading = False
         self._loading_deaths = 0
         packages = {one.name: one for one in self._packages}
         for engine in reply.engines:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from engines import load_package, shipped_packages
 from tools.scanner import head_ct_series, send
 from tools.site import Appliance, LocalSite
 from tools.watch import Watch
@@ -57,7 +58,8 @@ def test_an_activated_engine_serves_the_next_study_and_a_rollback_the_one_after(
     site: LocalSite, watch: Watch
 ) -> None:
     appliance = site.appliance
-    served = "Model head-ct-hemorrhage 0.1.0 is served by onnxruntime"
+    package = load_package(shipped_packages() / "head-ct-hemorrhage")
+    served = f"Model {package.name} {package.version} is served by onnxruntime"
     wait_until_told(appliance, f"{served} fp32")
     assert engine_that_looked(site, watch, 1) == ("onnxruntime", "fp32")
 
@@ -70,8 +72,8 @@ def test_an_activated_engine_serves_the_next_study_and_a_rollback_the_one_after(
     wait_until_told(appliance, f"{served} fp32", times=2)
     assert engine_that_looked(site, watch, 3) == ("onnxruntime", "fp32")
 
-    (line,) = json.loads(run(appliance, "list", "--json"))
-    assert line["serves"] == "onnxruntime fp32"
+    lines = {one["name"]: one for one in json.loads(run(appliance, "list", "--json"))}
+    assert lines[package.name]["serves"] == "onnxruntime fp32"
     audited = appliance.run_cli("audit", "show", "--json", "--limit", "200").stdout
-    assert audited.count("model.serves") == 3
+    assert audited.count("model.serves") == len(lines) + 2
     assert audited.count("model.activated") == audited.count("model.rolled-back") == 1
