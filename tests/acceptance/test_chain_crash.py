@@ -108,7 +108,10 @@ def assert_each_alert_once(site: LocalSite) -> None:
     """Central has every sequence from 1 to the last, each once, of one device that never restarted
     its counting.
     """
-    with closing(open_database(str(site.central.file))) as database:
-        rows = database.run("SELECT run, sequence FROM alerts ORDER BY sequence")
+    with (
+        closing(open_database(str(site.central.file))) as database,
+        database.transaction() as read,
+    ):
+        rows = read.run("SELECT run, sequence FROM alerts ORDER BY sequence")
     assert [sequence for _, sequence in rows] == list(range(1, len(rows) + 1))
     assert len({run for run, _ in rows}) == 1
