@@ -104,7 +104,7 @@ class Shelf:
         """
         if self.required and not self.own.is_dir():
             raise NotADirectoryError(
-                f"{self.own}: no such folder. Make it, or leave [analysis] packages unset."
+                f"{self.own}: no such folder. Make it, or leave [analysis] packages unset"
             )
         own = [self._found(one, shipped=False) for one in _folders(self.own)]
         taken = {one.name for one in own}
