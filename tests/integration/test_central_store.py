@@ -15,6 +15,7 @@ import pytest
 from delivery_parts import make_central, make_device
 
 from tools.central.database import Database, DatabaseError, open_database
+from tools.central.own_keys import OwnKeys
 from tools.central.receipts import ReceiptDesk
 from tools.central.records import Record, Standing
 from tools.central.store import AlertStore, DeviceState, StoreError
@@ -96,7 +97,8 @@ def test_receipts_are_numbered_on_when_all_before_them_have_left(
     """A desk remembers how far it has come: a number that is given twice would never leave."""
     keys = make_central(tmp_path / "central")
     device = make_device(tmp_path / "device", keys)
-    desk, trust = ReceiptDesk(database, store.owner, keys.keys), TrustWatch(keys.folder).current
+    desk = ReceiptDesk(database, store.owner, OwnKeys(keys.folder, keys.keys))
+    trust = TrustWatch(keys.folder).current
     for number in (1, 2, 3):
         store.keep([record(number, kid=device.keys.signing.kid, digest="d" * 43)])
         (parcel,) = desk.parcels(10, trust)

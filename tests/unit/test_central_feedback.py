@@ -26,6 +26,7 @@ from edge.keys import (
 )
 from tools.central.database import Database, open_database
 from tools.central.feedback import FeedbackTray, latest
+from tools.central.own_keys import OwnKeys
 from tools.central.trust import TrustWatch
 
 TOPIC = "scanside/v1/north/ct-1/feedback"
@@ -64,7 +65,8 @@ def database(tmp_path: Path) -> Iterator[Database]:
 @pytest.fixture
 def tray(tmp_path: Path, device: DeviceKeys, database: Database) -> FeedbackTray:
     folder = tmp_path / "central"
-    return FeedbackTray(database, CentralKeys.load(folder), TrustWatch(folder), None)
+    own = OwnKeys(folder, CentralKeys.load(folder))
+    return FeedbackTray(database, own, TrustWatch(folder), None)
 
 
 def message(tmp_path: Path, word: Feedback = WORD, topic: str = TOPIC) -> Message:

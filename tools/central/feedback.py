@@ -16,9 +16,9 @@ from edge.alerts.envelope import Refusal, SealError
 from edge.alerts.timestamps import rfc3339
 from edge.alerts.topics import InvalidTopicError, parse_feedback_topic
 from edge.feedback.message import Feedback, open_feedback
-from edge.keys import CentralKeys
 from tools.central.database import Database, DatabaseError
 from tools.central.database.dialect import insert
+from tools.central.own_keys import OwnKeys
 from tools.central.store import StoreError
 from tools.central.trust import TrustWatch
 
@@ -59,7 +59,7 @@ class FeedbackTray:
     Parameters
     ----------
     database : Database
-    keys : CentralKeys
+    own : OwnKeys
     trust : TrustWatch
         Looked at anew when an unknown device writes.
     max_age : timedelta or None
@@ -67,10 +67,10 @@ class FeedbackTray:
     """
 
     def __init__(
-        self, database: Database, keys: CentralKeys, trust: TrustWatch, max_age: timedelta | None
+        self, database: Database, own: OwnKeys, trust: TrustWatch, max_age: timedelta | None
     ) -> None:
         self._database = database
-        self._keys = keys
+        self._own = own
         self._trust = trust
         self._max_age = max_age
 
@@ -109,7 +109,7 @@ class FeedbackTray:
     def _open_once(self, payload: bytes) -> tuple[Feedback, str]:
         return open_feedback(
             payload,
-            me=self._keys.opening,
+            me=self._own.current.opening,
             trusted=self._trust.current.devices,
             now=datetime.now(timezone.utc),
             max_age=self._max_age,

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from edge.alerts.receipt import MAX_ALERTS, Receipt, Standing, StoredAlert, make_receipt
 from edge.alerts.topics import receipt_topic
-from edge.keys import CentralKeys, PublicKey
+from edge.keys import PublicKey
 from tools.central.database import Database, DatabaseError
 from tools.central.database.dialect import Row, marks
+from tools.central.own_keys import OwnKeys
 from tools.central.store import StoreError
 from tools.central.trust import Trust
 
@@ -40,13 +41,13 @@ class ReceiptDesk:
     database : Database
     owner : str
         As `AlertStore` has it.
-    keys : CentralKeys
+    own : OwnKeys
     """
 
-    def __init__(self, database: Database, owner: str, keys: CentralKeys) -> None:
+    def __init__(self, database: Database, owner: str, own: OwnKeys) -> None:
         self._database = database
         self._owner = owner
-        self._keys = keys
+        self._own = own
         self._handed_out = 0  # the last row that is in a parcel
         self._adopted = 0.0
 
@@ -142,6 +143,6 @@ class ReceiptDesk:
             StoredAlert(sequence, alert_id, digest, stored, Standing(status))
             for *_, sequence, alert_id, digest, stored, status in rows
         )
-        receipt = Receipt(self._keys.name, site, device, alerts)
-        payload = make_receipt(receipt, signer=self._keys.signing, device_key=key)
+        receipt = Receipt(self._own.current.name, site, device, alerts)
+        payload = make_receipt(receipt, signer=self._own.current.signing, device_key=key)
         return Parcel(numbers, receipt_topic(site, device), payload)

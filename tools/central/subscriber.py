@@ -38,6 +38,7 @@ from edge.keys import CentralKeys
 from tools.central.feedback import FeedbackTray
 from tools.central.followers import DeviceSuccessors
 from tools.central.opening import Candidate, open_alert
+from tools.central.own_keys import OwnKeys
 from tools.central.receipts import ReceiptDesk
 from tools.central.records import Kept, Record, Standing
 from tools.central.rules import Rules
@@ -129,7 +130,7 @@ class Subscriber:
     ) -> None:
         self.counts = Counts()
         self._settings = settings
-        self._keys = keys
+        self._own = OwnKeys(trust.folder, keys)
         self._trust = trust
         self._store = store
         self._on_alert = on_alert
@@ -138,8 +139,8 @@ class Subscriber:
         self._rules = rules or Rules()
         self._audit = audit
         self._successors = DeviceSuccessors(trust, store)
-        self._feedback = FeedbackTray(store.database, keys, trust, self._rules.max_age)
-        self._desk = ReceiptDesk(store.database, store.owner, keys)
+        self._feedback = FeedbackTray(store.database, self._own, trust, self._rules.max_age)
+        self._desk = ReceiptDesk(store.database, store.owner, self._own)
         expiry_s = SESSION_EXPIRY_S if self._rules.share is None else SHARED_EXPIRY_S
         self._session = Session(expiry_s, receive_maximum=MAX_BATCH)
         self._board = StateBoard(store)
@@ -211,6 +212,7 @@ class Subscriber:
     def _serve(self, connection: Connection) -> None:
         connection.subscribe(*self._rules.filters)
         log.info("connected, session %s", "kept" if connection.session_present else "new")
+        self._announce(connection)
         self._answers.clear()
         self._desk.start_over()
         self._more_receipts = True
@@ -221,8 +223,15 @@ class Subscriber:
                 self._receive(connection)
             self._settle(connection)
             self._answer(connection)
+            if self._own.refresh():
+                self._announce(connection)
             self._tick()
         self._finish(connection)
+
+    def _announce(self, connection: Connection) -> None:
+        """Tell the devices which keys followed which; who is away finds it when he comes."""
+        if self._own.announcement is not None:
+            connection.publish(*self._own.announcement, retain=True)
 
     def _finish(self, connection: Connection) -> None:
         """Send the receipts that are due, wait a little for what is under way, and say goodbye."""
@@ -269,7 +278,7 @@ class Subscriber:
                 self._take_state(message)
             return None
         try:
-            return open_alert(message, topic, self._keys, self._trust, self._rules.max_age)
+            return open_alert(message, topic, self._own.current, self._trust, self._rules.max_age)
         except SealError as error:
             self._count_refusal(error)
             return None
