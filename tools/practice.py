@@ -18,18 +18,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.imaging.prepare import prepare, window
+from edge.analysis.trial import Answer, answers, input_of
+from edge.imaging.pixels import Slice
+from edge.imaging.prepare import window
 from edge.training.cases import SHIPPED_CASES
-from engines import (
-    LOGITS,
-    Engine,
-    ModelPackage,
-    aggregate,
-    calibrate,
-    load_engine,
-    load_package,
-    shipped_packages,
-)
+from engines import Engine, ModelPackage, load_engine, load_package, shipped_packages
 from tools.scanner.drawing import paint
 from tools.scanner.head_ct import SPACING_MM, HeadCt, draw_head_ct
 
@@ -41,7 +34,6 @@ SIDE = 320  # pixels of a drawn image
 LEVEL_WIDTH = (40.0, 80.0)
 QUALITY = 82  # WebP; the noise of a CT costs most of it
 _PACKAGE = "head-ct-hemorrhage"
-_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,24 +84,21 @@ def faint(seed: int, strength: float) -> Drawn:
     return Drawn(volume, with_bleed.shown)
 
 
-def calcified(seed: int) -> Drawn:
-    """Return a head without a bleed, with a calcified falx: 150 HU, 18 mm across."""
+def calcified(seed: int, strength: float = 1.0) -> Drawn:
+    """Return a head without a bleed, with a calcified falx: 18 mm across, at most 150 HU."""
     head = draw_head_ct(False, SLICES, seed)
     hu = head.hu.astype(np.float32)
     rows, columns = np.mgrid[:512, :512].astype(np.float32)
     x, y = (columns - 256) * SPACING_MM / 9, (rows - 170) * SPACING_MM / 9
     for plane, z in zip(hu, head.grid.positions_mm, strict=True):
         distance = np.sqrt(x**2 + y**2 + ((z - 60) / 9) ** 2)
-        paint(plane, 150, np.clip((1 - distance) * 6 + 0.5, 0, 1))
+        paint(plane, 150, strength * np.clip((1 - distance) * 6 + 0.5, 0, 1))
     return Drawn(hu, frozenset())
 
 
 def moved(seed: int) -> Drawn:
-    """Return a head without a bleed that moved while it was scanned: smeared over 14 mm."""
-    bar = np.zeros((35, 35), np.float32)
-    bar[17] = 1
-    kernel = cv2.warpAffine(bar, cv2.getRotationMatrix2D((17, 17), 30, 1), (35, 35))
-    kernel /= kernel.sum()
+    """Return a head without a bleed that nodded while it was scanned: smeared over 4.5 mm."""
+    kernel = np.full((11, 1), 1 / 11, np.float32)
     volume = plain(seed, bleed=False).volume
     return Drawn(np.stack([cv2.filter2D(plane, -1, kernel) for plane in volume]), frozenset())
 
@@ -136,7 +125,9 @@ PLANS = {
         "drawn head CT, seed 11, calcified falx", lambda: calcified(11), range(11, 20)
     ),
     "04-uncertain": Plan(
-        "drawn head CT, seed 7, nothing in it", lambda: plain(7, bleed=False), range(10, 19)
+        "drawn head CT, seed 11, falx calcified a little",
+        lambda: calcified(11, 0.152),
+        range(11, 20),
     ),
     "05-motion": Plan(
         "drawn head CT, seed 9, nothing in it, moved", lambda: moved(9), range(10, 19)
@@ -150,17 +141,14 @@ PLANS = {
 def make(plan: Plan, engine: Engine, package: ModelPackage) -> Practice:
     """Draw a case and ask the model about it."""
     drawn = plan.draw()
-    score = study_score(drawn.volume, engine, package)
-    finding = package.findings[0]
-    low, high = finding.abstain
-    said = "uncertain" if low <= score < high else "flagged" if score >= high else "not_flagged"
+    answer = ask(drawn.volume, engine, package)
     shown = [place for place, n in enumerate(plan.images, start=1) if n in drawn.shown]
     truth = (
         "# Written by tools.practice.\n"
         f'source = "{plan.source}"\n'
-        f'said = "{said}"\n'
-        f"score = {min(99, max(1, round(100 * score)))}\n"  # no model is certain
-        f"threshold = {round(100 * finding.threshold)}\n"
+        f'said = "{answer.verdict.replace(" ", "_")}"\n'
+        f"score = {min(99, max(1, round(100 * answer.value)))}\n"  # no model is certain
+        f"threshold = {round(100 * package.findings[0].threshold)}\n"
         f'model = "{package.name} {package.version}"\n'
         f"shown_from = {shown[0] if shown else 0}\n"
         f"shown_to = {shown[-1] if shown else 0}\n"
@@ -168,22 +156,13 @@ def make(plan: Plan, engine: Engine, package: ModelPackage) -> Practice:
     return Practice(tuple(_image(drawn.volume[n - 1]) for n in plan.images), truth)
 
 
-def study_score(volume: Volume, engine: Engine, package: ModelPackage) -> float:
-    """Return the package's first finding's score of a volume, as the worker computes it."""
-    spec, finding = package.input, package.findings[0]
-    planes = np.stack(
-        [
-            prepare(one, windows=spec.windows, height=spec.height, width=spec.width)[0]
-            for one in volume
-        ]
-    )
-    reach = np.arange(-spec.neighbours, spec.neighbours + 1)
-    around = np.clip(np.arange(len(planes))[:, None] + reach, 0, len(planes) - 1)
-    logits = [
-        engine.infer({spec.tensor: planes[around[at : at + _BATCH]]})[LOGITS][:, finding.output]
-        for at in range(0, len(planes), _BATCH)
+def ask(volume: Volume, engine: Engine, package: ModelPackage) -> Answer:
+    """Return what the model says of a volume, of its first finding, as the worker computes it."""
+    slices = [
+        Slice(float(place), plane, 0, (SPACING_MM, SPACING_MM), None, None)
+        for place, plane in enumerate(volume)
     ]
-    return aggregate(package.aggregate, calibrate(np.concatenate(logits), *finding.calibration))
+    return answers(engine, package, input_of(package, slices))[0]
 
 
 def _image(plane: Volume) -> NDArray[np.uint8]:

@@ -56,5 +56,5 @@ def test_every_round_runs_ours_and_each_peer_on_the_same_input(tmp_path: Path) -
 @pytest.mark.parametrize("how", ["ours", "plain"])
 def test_memory_is_measured_in_a_process_of_its_own(how: str, tmp_path: Path) -> None:
     package = load_package(shipped_packages() / SHIPPED)
-    np.savez(tmp_path / "one.npz", slices=read_checks(package).inputs[:1])
+    np.savez(tmp_path / "one.npz", **{package.input.tensor: read_checks(package).inputs[:1]})
     assert 1 < held_mb(how, package.model, tmp_path / "one.npz", 1) < 500
