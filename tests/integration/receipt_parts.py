@@ -151,6 +151,11 @@ class Appliance:
     def wait_until_settled(self, number: int) -> bool:
         return self.wait_for(lambda: self.line(number).delivery == "settled")
 
+    def comes_to(self, metric: str, value: float, **labels: str) -> bool:
+        """Wait for a metric: it is counted a moment after what it counts is durable."""
+        registry = self.metrics.registry
+        return self.wait_for(lambda: registry.get_sample_value(metric, labels) == value)
+
     def audited(self, what: str) -> list[str]:
         """The outcomes of one kind of act, newest first."""
         entries = read_entries(self.store.journal, 1000)

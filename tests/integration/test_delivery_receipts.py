@@ -53,9 +53,8 @@ def test_alerts_are_settled_by_their_receipts(appliance: Appliance, ward: Server
     for number in numbers:
         assert appliance.wait_until_settled(number)
         assert appliance.line(number).receipts_of == ("ward",)
-    registry = appliance.metrics.registry
-    assert registry.get_sample_value("scanside_receipts_total", {"result": "settled"}) == 3
-    assert registry.get_sample_value("scanside_alert_settled_seconds_count") == 3
+    assert appliance.comes_to("scanside_receipts_total", 3, result="settled")
+    assert appliance.comes_to("scanside_alert_settled_seconds_count", 3)
 
 
 def test_an_alert_waits_for_all_its_servers(
@@ -182,10 +181,7 @@ def test_every_bad_receipt_is_refused_counted_and_audited_and_settles_nothing(
     ward.send(RECEIPTS, ward.receipt_for(other))
     ward.send(RECEIPTS, good)
     assert appliance.wait_until_settled(first)
-    counted = appliance.metrics.registry.get_sample_value(
-        "scanside_receipts_total", {"result": "known"}
-    )
-    assert counted == 1
+    assert appliance.comes_to("scanside_receipts_total", 1, result="known")
     stranger.stop()
 
 
@@ -300,10 +296,7 @@ def test_a_drill_goes_the_whole_way_and_each_part_of_it_is_timed(
     assert (alert.urgency, alert.outcome, alert.reasons) == ("drill", "not_analysed", (REASON,))
     assert alert.study.series == ()
     assert alert.findings == ()
-    drills = appliance.metrics.registry.get_sample_value(
-        "scanside_drills_total", {"result": "settled"}
-    )
-    assert drills == 1
+    assert appliance.comes_to("scanside_drills_total", 1, result="settled")
     assert appliance.audited("drill.made") == ["done"]
 
 

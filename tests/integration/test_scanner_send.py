@@ -371,11 +371,13 @@ def test_ctrl_c_aborts_the_association_and_says_how_far_it_came(
         )
         assert stored.wait(timeout=30)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=15)
+        _, said = process.communicate(timeout=60)
         assert process.returncode == 130
         assert "interrupted: " in said
         assert "of 5 images were stored, the association was aborted." in said
         assert "Traceback" not in said
-        assert aborted.wait(timeout=10)
+        assert aborted.wait(timeout=30)
     finally:
+        process.kill()
+        process.communicate()
         server.shutdown()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,5 +57,6 @@ def test_every_round_runs_ours_and_each_peer_on_the_same_input(tmp_path: Path) -
 @pytest.mark.parametrize("how", ["ours", "plain"])
 def test_memory_is_measured_in_a_process_of_its_own(how: str, tmp_path: Path) -> None:
     package = load_package(shipped_packages() / SHIPPED)
-    np.savez(tmp_path / "one.npz", **{package.input.tensor: read_checks(package).inputs[:1]})
+    tensors: dict[str, Any] = {package.input.tensor: read_checks(package).inputs[:1]}
+    np.savez(tmp_path / "one.npz", **tensors)
     assert 1 < held_mb(how, package.model, tmp_path / "one.npz", 1) < 500
