@@ -361,6 +361,8 @@ def test_ctrl_c_aborts_the_association_and_says_how_far_it_came(
     )
     try:
         to = f"STORE@127.0.0.1:{server.server_address[1]}"
+        # Where the tests themselves run in the background, a child would inherit a deaf ear.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "tools.scanner.cli"),
@@ -369,6 +371,7 @@ def test_ctrl_c_aborts_the_association_and_says_how_far_it_came(
             stderr=subprocess.PIPE,
             text=True,
         )
+        signal.signal(signal.SIGINT, before)
         assert stored.wait(timeout=30)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
