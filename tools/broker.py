@@ -27,6 +27,7 @@ _MOSQUITTO_PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/us
 
 _MOSQUITTO = """\
 per_listener_settings true
+set_tcp_nodelay true
 persistence true
 persistence_location {folder}/
 autosave_interval 1

@@ -12,6 +12,7 @@ message lives on in the library: what is durable is the outbox's. Source: MQTT 5
 from __future__ import annotations
 
 import select
+import socket
 import ssl
 import time
 from collections import deque
@@ -132,6 +133,7 @@ class Connection:
                     ReceiveMaximum=self.session.receive_maximum,
                 ),
             )
+            self._send_at_once()
         except ssl.SSLError as error:
             why = getattr(error, "verify_message", "") or error.reason or error
             msg = f"{where}: TLS: {why}"
@@ -154,6 +156,12 @@ class Connection:
             self.drop()
             msg = f"{where}: the broker refused us: {self._connack}"
             raise BrokerError(msg)
+
+    def _send_at_once(self) -> None:
+        """Switch off Nagle's algorithm: a message would wait 40 ms for the one before it."""
+        sock = self._client.socket()
+        if isinstance(sock, socket.socket):  # of TLS, too
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def turn(self, timeout_s: float, bell: Bell) -> bool:
         """Wait for the socket, the bell or the time, and handle what came.
