@@ -249,7 +249,7 @@ def _workspace(package: ModelPackage) -> int:
     """Return the bytes of scratch memory a builder may plan with: a volume's layers are large."""
     if package.input.depth is None:
         return 256 << 20
-    return min(2 << 30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
+    return min(6 << 30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
 
 
 def _compared(made: Candidate, package: ModelPackage, bench: Bench) -> Candidate:
