@@ -79,16 +79,7 @@ def with_two_studies(scanside: Terminal) -> Terminal:
 def tell_of_a_bleed(store: Store, ring: KeyRing) -> None:
     """Have the first study of a store decided, with a bleed in one of its two series."""
     stored = store.study(1)
-    study = StudyInProgress(
-        id=stored.id,
-        study_uid=stored.study_uid,
-        pseudonym=stored.pseudonym,
-        identity=stored.identity,
-        key=stored.key,
-        first_byte=stored.first_byte,
-        last_byte=stored.last_byte,
-        told=None,
-    )
+    study = StudyInProgress.of(stored, None)
     for one in stored.series:
         known = SeriesInProgress(one.id, one.series_uid, SeriesAbout.from_json(one.about))
         known.instances = {image.id: image.instance_uid for image in one.instances}

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError, best_match
 
+from edge.alerts.schema import MessageError, check_against, read_schema
+
+_SCHEMA = "alert.schema.json"
 MAX_BODY = 64 * 1024  # bytes; the longest real alert is near 10 kB
 
 
-class MessageError(ValueError):
-    """A body is not an alert. The text says where and why, and repeats no value."""
-
-
-@cache
 def validator() -> Draft202012Validator:
-    """Return the validator for `alert.schema.json`, read once."""
-    text = files("edge.alerts").joinpath("alert.schema.json").read_text("utf-8")
-    schema: dict[str, Any] = json.loads(text)
-    Draft202012Validator.check_schema(schema)
-    return Draft202012Validator(schema)
+    """Return the validator for `alert.schema.json`."""
+    return read_schema("edge.alerts", _SCHEMA)
 
 
 def canonical(document: Mapping[str, Any]) -> bytes:
@@ -46,15 +38,7 @@ def canonical(document: Mapping[str, Any]) -> bytes:
 
 def check(document: object) -> None:
     """Raise `MessageError` when a document is outside the schema."""
-    errors: Iterator[ValidationError] = validator().iter_errors(document)
-    worst = best_match(errors)
-    if worst is not None:
-        where = "/".join(str(step) for step in worst.absolute_path) or "the whole"
-        # The library's message repeats the value, and the value may name a patient.
-        msg = f"{where}: against '{worst.validator}' of alert.schema.json"
-        if worst.validator in {"required", "additionalProperties"}:
-            msg += " (a member is missing or unknown)"
-        raise MessageError(msg)
+    check_against(document, validator(), _SCHEMA)
 
 
 def plain(value: Any) -> Any:

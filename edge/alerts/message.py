@@ -16,7 +16,8 @@ from typing import Any
 
 import uuid_utils
 
-from edge.alerts.canonical import MAX_BODY, MessageError, canonical, check, plain, validator
+from edge.alerts.canonical import MAX_BODY, canonical, check, plain, validator
+from edge.alerts.schema import MessageError
 from edge.alerts.timestamps import parse_rfc3339
 
 __all__ = [

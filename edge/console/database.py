@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from edge.store.database import BUSY_TIMEOUT_S, Database, prepare
 from edge.store.journal import JournalError
 
-_BUSY_TIMEOUT_S = 10.0
 FILE = "console.db"
 
 # Each entry moves the schema one version up; entries are never edited, only added.
@@ -85,7 +82,7 @@ class ConsoleDatabaseError(JournalError):
     """The console's database cannot be used; the text says why and what to do."""
 
 
-class ConsoleDatabase:
+class ConsoleDatabase(Database):
     """A connection that threads may share; several processes may have one each.
 
     Parameters
@@ -102,43 +99,18 @@ class ConsoleDatabase:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = folder / FILE
-        self._lock = threading.RLock()  # guards the connection: one transaction at a time
         try:
-            self._connection = _open(path)
+            super().__init__(_open(path))
         except sqlite3.DatabaseError as error:
             raise ConsoleDatabaseError(
                 f"{path}: {error}. Restore the file from a backup, or move it away and make the "
                 "accounts anew with `scanside users add`."
             ) from error
 
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Run statements as one transaction: all of them are durable after it, or none."""
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """Run queries while no other thread writes on this connection."""
-        with self._lock:
-            yield self._connection
-
-    def close(self) -> None:
-        """Close the database; the write-ahead log is folded in."""
-        with self._lock:
-            self._connection.close()
-
 
 def _open(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
     )
     try:
         connection.row_factory = sqlite3.Row
@@ -147,27 +119,8 @@ def _open(path: Path) -> sqlite3.Connection:
             # `sudo scanside users add` must not shut the daemon, another user, out of it.
             owner = path.parent.stat()
             os.chown(path, owner.st_uid, owner.st_gid)
-        run = connection.execute
-        run("PRAGMA journal_mode = WAL")
-        run("PRAGMA synchronous = FULL")  # an acknowledgement is on the disk when it is shown
-        run("PRAGMA foreign_keys = ON")
-        run("PRAGMA secure_delete = ON")  # nor does a removed password linger in free pages
-        version = _version(connection, path)
-        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-            connection.executescript(
-                f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;"
-            )
+        prepare(connection, MIGRATIONS, name=str(path), error=ConsoleDatabaseError)
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def _version(connection: sqlite3.Connection, path: Path) -> int:
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(MIGRATIONS):
-        raise ConsoleDatabaseError(
-            f"{path} has schema {version}; this Scanside knows {len(MIGRATIONS)}. "
-            "Install the version that wrote it, or a later one."
-        )
-    return version

@@ -7,25 +7,21 @@ counts feedback alone, from 1 without a gap.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from functools import cache
-from importlib.resources import files
-from typing import Any
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
 
 from edge.alerts.envelope import Refusal, SealError, audience_of, dump, parse, unwrap, wrap
-from edge.alerts.message import MessageError
+from edge.alerts.schema import MessageError, check_against, read_schema
 from edge.alerts.sealing import CLOCK_SKEW
 from edge.alerts.signature import Statement
 from edge.alerts.timestamps import parse_rfc3339
 from edge.keys import PrivateKey, PublicKey, SigningKey, TrustedDevices
 
 SCHEMA_VERSION = 1
+_SCHEMA = "feedback.schema.json"
 MAX_NOTE = 1000  # characters
 
 FEEDBACK = Statement("scanside-feedback+jws", {"aud": list, "created": str, "dev": str, "seq": int})
@@ -147,17 +143,10 @@ def open_feedback(
     return feedback, sender.key.kid
 
 
-@cache
 def validator() -> Draft202012Validator:
-    """Return the validator for `feedback.schema.json`, read once."""
-    text = files("edge.feedback").joinpath("feedback.schema.json").read_text("utf-8")
-    schema: dict[str, Any] = json.loads(text)
-    Draft202012Validator.check_schema(schema)
-    return Draft202012Validator(schema)
+    """Return the validator for `feedback.schema.json`."""
+    return read_schema("edge.feedback", _SCHEMA)
 
 
 def _check(document: object) -> None:
-    worst = best_match(validator().iter_errors(document))
-    if worst is not None:
-        where = "/".join(str(step) for step in worst.absolute_path) or "the whole"
-        raise MessageError(f"{where}: against '{worst.validator}' of feedback.schema.json")
+    check_against(document, validator(), _SCHEMA)

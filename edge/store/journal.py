@@ -23,13 +23,12 @@ again, from their first slice, and reach the same result.
 from __future__ import annotations
 
 import sqlite3
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 
-_BUSY_TIMEOUT_S = 10.0
+from edge.store.database import BUSY_TIMEOUT_S, Database, prepare, schema_version
+
+_NAME = "The journal"
 
 # Each entry moves the schema one version up; entries are never edited, only added.
 MIGRATIONS: tuple[str, ...] = (
@@ -228,7 +227,7 @@ class JournalError(RuntimeError):
     """The journal cannot be used; the text says why and what to do."""
 
 
-class Journal:
+class Journal(Database):
     """A connection to the journal that threads may share.
 
     Parameters
@@ -249,43 +248,12 @@ class Journal:
             raise JournalError(
                 f"{path}: there is no journal yet. It is made when `scanside run` first starts."
             )
-        self._lock = threading.RLock()  # guards the connection: one transaction at a time
         try:
-            self._connection = _open(path, read_only=read_only)
+            super().__init__(_open(path, read_only=read_only))
         except sqlite3.DatabaseError as error:
             raise JournalError(
                 f"{path}: {error}. Restore the file from a backup, or move it away to start anew."
             ) from error
-
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Run statements as one transaction: all of them are durable after it, or none.
-
-        Within another transaction of the same thread they are part of that one.
-        """
-        with self._lock:
-            if self._connection.in_transaction:
-                yield self._connection
-                return
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:  # a full disk may have ended it already
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """Run queries while no other thread writes on this connection."""
-        with self._lock:
-            yield self._connection
-
-    def close(self) -> None:
-        """Close the database; the write-ahead log is folded in."""
-        with self._lock:
-            self._connection.close()
 
 
 def _open(path: Path, *, read_only: bool) -> sqlite3.Connection:
@@ -293,7 +261,7 @@ def _open(path: Path, *, read_only: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{path.resolve().as_uri()}?mode={mode}",
         uri=True,
-        timeout=_BUSY_TIMEOUT_S,
+        timeout=BUSY_TIMEOUT_S,
         isolation_level=None,
         check_same_thread=False,
     )
@@ -301,8 +269,10 @@ def _open(path: Path, *, read_only: bool) -> sqlite3.Connection:
         connection.row_factory = sqlite3.Row
         if not read_only:
             path.chmod(0o600)
-            _prepare(connection)
-        elif _version(connection) < len(MIGRATIONS):
+            prepare(connection, MIGRATIONS, name=_NAME, error=JournalError)
+            return connection
+        version = schema_version(connection, MIGRATIONS, name=_NAME, error=JournalError)
+        if version < len(MIGRATIONS):
             raise JournalError(
                 f"{path}: made by an earlier Scanside. Start `scanside run` once: it brings the "
                 "journal up to date."
@@ -311,29 +281,6 @@ def _open(path: Path, *, read_only: bool) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    run = connection.execute
-    run("PRAGMA journal_mode = WAL")
-    run("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
-    run("PRAGMA foreign_keys = ON")
-    run("PRAGMA secure_delete = ON")  # a destroyed key must not linger in free pages
-    version = _version(connection)
-    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;"
-        )
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(MIGRATIONS):
-        raise JournalError(
-            f"The journal has schema {version}; this Scanside knows {len(MIGRATIONS)}. "
-            "Install the version that wrote it, or a later one."
-        )
-    return version
 
 
 def set_state(write: sqlite3.Connection, study_id: int, state: StudyState, instances: int) -> None:

@@ -8,22 +8,13 @@ from pathlib import Path
 
 import pytest
 from arrivals import open_store
+from clock import Clock
 from terminal import fresh, with_two_studies
 
 from edge.alerts.drill import NOBODY, DrillSchedule, compose_drill
 from edge.alerts.message import Alert
 from edge.audit import Anchor
 from edge.store.outbox import NewAlert, Outbox
-
-
-class Clock:
-    """The wall clock, moved by the test."""
-
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def time(self) -> float:
-        return self.now
 
 
 @pytest.fixture

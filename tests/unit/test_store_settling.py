@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from arrivals import arrival, open_store
+from clock import Clock
 
 from edge.store import outbox as outboxes
 from edge.store.journal import MIGRATIONS, Journal, StudyState
@@ -15,16 +16,6 @@ from edge.store.lookup import AlertLine, list_alerts
 from edge.store.outbox import RESEND_S, NewAlert, Outbox, Outcome, resend_after_s
 from edge.store.settling import Backlog, Effect, ReceivedReceipt, Settlements
 from edge.store.studies import Store
-
-
-class Clock:
-    """The wall clock, moved by the test."""
-
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def time(self) -> float:
-        return self.now
 
 
 @pytest.fixture
