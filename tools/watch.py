@@ -23,6 +23,8 @@ class Followed:
     study_uid : str
     slices : int
         How many will be sent.
+    modality : str
+        DICOM (0008,0060).
     sent : int
         How many have been answered with Success.
     last_byte_ns : int
@@ -34,6 +36,7 @@ class Followed:
     name: str
     study_uid: str
     slices: int
+    modality: str = "CT"
     sent: int = 0
     last_byte_ns: int = 0
     provisional: Received | None = None
@@ -50,7 +53,9 @@ class Followed:
         """The finding that matters most."""
         if self.alert is None:
             return None
-        by_weight = sorted(self.alert.findings, key=lambda one: (one.flagged, one.probability))
+        by_weight = sorted(
+            self.alert.findings, key=lambda one: (one.flagged, not one.abstained, one.probability)
+        )
         return by_weight[-1] if by_weight else None
 
     @property
@@ -87,10 +92,10 @@ class Watch:
         with self._changed:
             return list(self._followed.values())
 
-    def follow(self, name: str, study_uid: str, slices: int) -> Followed:
+    def follow(self, name: str, study_uid: str, slices: int, *, modality: str = "CT") -> Followed:
         """Begin to follow a study."""
         with self._changed:
-            study = self._followed[study_uid] = Followed(name, study_uid, slices)
+            study = self._followed[study_uid] = Followed(name, study_uid, slices, modality)
         return study
 
     def sent(self, study: Followed, last_byte_ns: int, *, stored: bool) -> None:

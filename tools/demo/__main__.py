@@ -13,19 +13,19 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 
 from edge.console.accounts import Accounts, Role
 from edge.console.database import ConsoleDatabase
 from tools.broker import BrokerStartError
-from tools.demo.board import board, report
-from tools.scanner import SendError, head_ct_series, send
+from tools.demo.board import board, report, shown_in
+from tools.demo.studies import ROUND, drawn_study
+from tools.scanner import SendError, send
 from tools.site import LocalSite, SiteError
 from tools.watch import Followed, Watch
 
 FINAL_S = 60.0
-STUDIES = 4
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _run(options, Path(folder), watch, console)
     except KeyboardInterrupt:
         console.print("Stopped. Broker, appliance and their folder are gone.")
-        return _finish(options.report, watch, console) or 130
+        _finish(options.report, watch, console)
+        return 130
     except (BrokerStartError, SiteError, SendError) as error:
         console.print(f"The demo cannot go on: {error}", markup=False)
         return 1
@@ -48,12 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="demo.sh",
-        description="Simulated head CT studies, with and without a bleed, go through the whole "
-        "chain on this machine. Ctrl-C ends it and leaves nothing behind.",
+        description="Simulated head CTs, chest X-rays and brain MRIs go through the whole chain on "
+        "this machine. Ctrl-C ends it and leaves nothing behind.",
     )
-    parser.add_argument("--once", action="store_true", help=f"end after {STUDIES} studies")
+    parser.add_argument(
+        "--once", action="store_true", help=f"end after {ROUND} studies, one of each kind"
+    )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the figures as JSON")
-    parser.add_argument("--slices", type=int, default=40, help="slices a study (40)")
+    parser.add_argument("--slices", type=int, default=40, help="slices a head CT (40)")
     parser.add_argument("--rate", type=float, default=10.0, help="slices a second (10)")
     return parser
 
@@ -75,8 +78,14 @@ def _run(options: argparse.Namespace, folder: Path, watch: Watch, console: Conso
             highlight=False,
         )
         stop = threading.Event()
-        with Live(console=console, get_renderable=lambda: board(watch.studies)) as live:
-            numbers = range(STUDIES) if options.once else itertools.count()
+
+        def table() -> RenderableType:
+            if stop.is_set():
+                return board(watch.studies)
+            return board(watch.studies, shown_in(console.height))
+
+        with Live(console=console, get_renderable=table) as live:
+            numbers = range(ROUND) if options.once else itertools.count()
             try:
                 for number in numbers:
                     _one_study(options, number, site, watch, stop)
@@ -98,10 +107,10 @@ def _make_accounts(site: LocalSite) -> str:
 def _one_study(
     options: argparse.Namespace, number: int, site: LocalSite, watch: Watch, stop: threading.Event
 ) -> None:
-    bleed = number % 2 == 0
-    series = head_ct_series(bleed, slices=options.slices, seed=number)
-    name = f"head CT {number + 1}\n{'bleed' if bleed else 'no bleed'}\ndrawn"
-    study = watch.follow(name, series[0].StudyInstanceUID, len(series))
+    drawn = drawn_study(number, slices=options.slices)
+    series = drawn.series
+    uid = series[0].StudyInstanceUID
+    study = watch.follow(drawn.name, uid, len(series), modality=drawn.modality)
 
     def on_sent(_index: int, _began: int, last_byte_ns: int, status: int | None) -> None:
         watch.sent(study, last_byte_ns, stored=status == 0)
@@ -116,8 +125,7 @@ def _one_study(
 def _finish(file: Path | None, watch: Watch, console: Console) -> int:
     figures = report(watch.studies)
     if file is not None:
-        text = json.dumps(figures, indent=2) + "\n"
-        file.write_text(text.replace("\\n", " "), encoding="utf-8")
+        file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
         console.print(f"Wrote {file}.")
     return 0 if all(_arrived(study) for study in watch.studies) else 1
 

@@ -14,7 +14,8 @@ from edge.alerts.message import NOTICE
 from edge.commands.listing import URGENCY_STYLE
 from tools.watch import Followed
 
-_SHOWN = 8
+_SHOWN = 12
+_ROW_LINES, _AROUND = 5, 12  # lines of a row as a rule, and around all of them
 _COLUMNS = (
     ("study", 9),
     ("slices", 6),
@@ -26,6 +27,10 @@ _COLUMNS = (
 )
 
 _EARLY = "Early: before the last byte left the scanner. To alert: until central had opened it."
+_DRAWN = (
+    "The images are drawings, not patients: the models may flag, miss or decline them, and none of "
+    "that says how good a model is. For that: scanside models show NAME."
+)
 
 _OUTCOMES = {
     "flagged": "FLAGGED",
@@ -33,17 +38,37 @@ _OUTCOMES = {
     "uncertain": "uncertain",
     "not_analysed": "NOT ANALYSED",
 }
+_UNCLEAR = ("uncertain", "not_analysed")
 
 
-def board(studies: Sequence[Followed]) -> RenderableType:
-    """Return the table of the latest studies."""
+def shown_in(lines: int) -> int:
+    """Return how many studies a terminal of so many lines has room for, at least one."""
+    return max(1, min(_SHOWN, (lines - _AROUND) // _ROW_LINES))
+
+
+def board(studies: Sequence[Followed], shown: int = _SHOWN) -> RenderableType:
+    """Return the table of the latest studies, and why some of them have no clear answer."""
     # Fits a terminal of 80 columns.
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, padding=(0, 1, 1, 0))
     for title, width in _COLUMNS:
         table.add_column(title, min_width=width)
-    for study in studies[-_SHOWN:]:
+    for study in studies[-shown:]:
         table.add_row(*_row(study))
-    return Group(table, Text(_EARLY, "dim"), Text(NOTICE, "dim"))
+    why = [Text(line) for study in studies[-shown:] for line in _why(study)]
+    return Group(table, *why, *(Text(line, "dim") for line in (_EARLY, _DRAWN, NOTICE)))
+
+
+def _why(study: Followed) -> list[str]:
+    """Return what the alert says of a study without a clear answer."""
+    alert = study.alert
+    if alert is None or alert.outcome not in _UNCLEAR:
+        return []
+    reasons = " ".join(reason[:1].upper() + reason[1:] for reason in alert.reasons)
+    return [f"{_first_line(study)}, {_OUTCOMES[alert.outcome].lower()}: {reasons}"]
+
+
+def _first_line(study: Followed) -> str:
+    return study.name.partition("\n")[0]
 
 
 def _row(study: Followed) -> tuple[RenderableType, ...]:
@@ -56,8 +81,6 @@ def _row(study: Followed) -> tuple[RenderableType, ...]:
     said = _OUTCOMES[alert.outcome]
     if finding is not None:
         said = f"{finding.label} {finding.probability:.2f}\n{said}"
-    elif alert.reasons:
-        said = f"{said}\n{alert.reasons[0]}"
     lead = study.provisional_lead_ms
     status = alert.status
     if lead is not None and lead > 0:
@@ -89,7 +112,7 @@ def report(studies: Sequence[Followed]) -> dict[str, Any]:
             "studies": len(rows),
             "slices": sum(row["slices"] for row in rows),
             "received_at_central": sum(row["received_at_central"] for row in rows),
-            "flagged": sum(row["outcome"] == "flagged" for row in rows),
+            **{outcome: sum(row["outcome"] == outcome for row in rows) for outcome in _OUTCOMES},
         },
     }
 
@@ -97,11 +120,14 @@ def report(studies: Sequence[Followed]) -> dict[str, Any]:
 def _figures(study: Followed) -> dict[str, Any]:
     alert, finding = study.alert, study.finding
     return {
-        "study": study.name,
+        "study": study.name.replace("\n", " "),
+        "modality": study.modality,
         "slices": study.sent,
         "outcome": None if alert is None else alert.outcome,
         "finding": None if finding is None else finding.label,
         "probability": None if finding is None else finding.probability,
+        "model": [] if alert is None else [one.name for one in alert.model],
+        "reasons": [] if alert is None else list(alert.reasons),
         "urgency": None if alert is None else alert.urgency,
         "provisional_ms": _rounded(study.provisional_lead_ms),
         "last_byte_to_published_ms": _rounded(study.last_byte_to_central_ms),
