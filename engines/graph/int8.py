@@ -28,6 +28,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from engines.graph.errors import GraphError
 from engines.graph.model import check_result, parse_model
 from engines.graph.observe import observe
+from engines.graph.pooling import joined
 from engines.graph.samples import Feeds
 from engines.graph.sensitive import unquantized
 
@@ -153,9 +154,9 @@ def _operators() -> list[str]:
 
 
 def _prepared(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
-    """Fold what folds (batch normalisation into convolutions), so that it is quantized as one."""
+    """Fold what folds (normalisations and averages into convolutions), to be quantized as one."""
     source, target = folder / "float.onnx", folder / "prepared.onnx"
-    source.write_bytes(model.SerializeToString())
+    source.write_bytes(joined(model).SerializeToString())
     quant_pre_process(source, target, skip_symbolic_shape=True)
     return parse_model(target.read_bytes(), "the prepared graph")
 

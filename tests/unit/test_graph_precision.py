@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from graphs import MESHNETS, SHIPPED, blobs, meshnet, shipped_model, shipped_samples, small_graph
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from engines.graph.errors import GraphError
@@ -16,6 +17,7 @@ from engines.graph.fp16 import to_fp16
 from engines.graph.int8 import Calibrator, to_int8
 from engines.graph.model import element_types, parse_model
 from engines.graph.observe import observe, run
+from engines.graph.pooling import joined
 from engines.graph.precision_report import classes, node_precisions, of_package, report
 from engines.graph.samples import Feeds
 from engines.graph.sensitive import overflowing, steep_or_summing, unquantized
@@ -89,6 +91,54 @@ def test_what_multiplies_a_softmax_stays_out_of_int8() -> None:
         "attention.onnx",
     )
     assert [item.node for item in unquantized(model, {})] == ["soft", "weigh"]
+
+
+def _averaged(*, step: int, weight: NDArray[np.float32]) -> onnx.ModelProto:
+    """An average of 2 x 2 by steps of `step`, then a convolution."""
+    return parse_model(
+        small_graph(
+            [
+                helper.make_node(
+                    "AveragePool",
+                    ["x"],
+                    ["a"],
+                    name="average",
+                    kernel_shape=[2, 2],
+                    strides=[step, step],
+                ),
+                helper.make_node("Conv", ["a", "w", "b"], ["logits"], name="mix"),
+            ],
+            {"w": weight, "b": np.arange(len(weight), dtype=np.float32)},
+            shape=("n", weight.shape[1], "h", "w"),
+            out=("n", len(weight), "p", "q"),
+        ).SerializeToString(),
+        "averaged.onnx",
+    )
+
+
+@pytest.mark.parametrize("side", [8, 9])
+def test_an_average_and_the_convolution_after_it_are_one_with_the_same_result(side: int) -> None:
+    rng = np.random.default_rng(0)
+    model = _averaged(step=2, weight=rng.normal(size=(5, 3, 1, 1)).astype(np.float32))
+    found = joined(model)
+    assert [node.op_type for node in found.graph.node] == ["Conv"]
+    feed: Feeds = {"x": rng.normal(size=(2, 3, side, side)).astype(np.float32)}
+    np.testing.assert_allclose(
+        run(found, [feed])[0]["logits"], run(model, [feed])[0]["logits"], atol=1e-5
+    )
+
+
+def test_averages_that_overlap_are_left_and_stay_out_of_int8() -> None:
+    model = _averaged(step=1, weight=np.ones((2, 3, 1, 1), np.float32))
+    assert joined(model) == model
+    assert [(item.node, item.reason) for item in unquantized(model, {})] == [
+        ("average", "averages by steps of one, which int8 makes slower")
+    ]
+
+
+def test_an_average_before_a_larger_convolution_is_left() -> None:
+    model = _averaged(step=2, weight=np.ones((2, 3, 3, 3), np.float32))
+    assert joined(model) == model
 
 
 def test_what_overflows_on_the_samples_stays_in_fp32() -> None:
