@@ -22,7 +22,7 @@ from engines.runtime.protocol import Array, Engine
 LABELS = "labels"
 """Of the check set, int (n, findings): 1 present, 0 absent, anything else unknown."""
 
-_AT_ONCE = 8
+_AT_ONCE = 4  # an engine keeps the memory that its largest run took
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,6 +229,28 @@ def _serve_here(folder: Path, store: EngineStore | None, threads: int) -> Servin
     return Serving(package, engine, parity, None, tuple(notes))
 
 
+def may_rest(serving: Serving) -> bool:
+    """Return whether an engine may be closed until it is asked: it is quick to load again.
+
+    ONNX Runtime on this machine alone: a GPU's engine takes seconds, and one on a server is the
+    server's to keep.
+    """
+    return isinstance(serving.engine, onnx_runtime.OnnxRuntimeEngine)
+
+
+def load_again(serving: Serving, store: EngineStore | None, *, threads: int = 1) -> Engine:
+    """Load an engine that was closed: the very bytes that agreed with FP32, so not compared anew.
+
+    Raises
+    ------
+    PackageError, EngineError
+        If it is damaged or gone.
+    """
+    if serving.activated is None or store is None:
+        return load_engine(serving.package, threads=threads)
+    return load_built(serving.package, serving.activated.key, store, threads)
+
+
 def keep_as_good(serving: Serving, store: EngineStore) -> Serving:
     """Keep FP32 as it serves now, so that it goes on should ``model.onnx`` be damaged later.
 

@@ -10,14 +10,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from edge.analysis.messages import (
     NO_ENGINE,
@@ -32,95 +29,25 @@ from edge.analysis.messages import (
     Reply,
     Request,
 )
-from edge.analysis.slice_series import Asked, Prepared, SliceSeries
+from edge.analysis.model import Model
+from edge.analysis.slice_series import Asked, SliceSeries
 from edge.imaging.header import UnreadableInstance
 from edge.store.study_key import SealBroken
 from engines import (
     ActivationError,
     CacheError,
-    Engine,
     EngineError,
-    ModelPackage,
     PackageError,
-    Serving,
-    calibrate,
     keep_as_good,
     serve,
 )
-from engines.explain import ACTIVATION, load_explainer
-from engines.graph.errors import GraphError
-
-
-class _Model:
-    """A package and its engine, ready to be asked."""
-
-    def __init__(self, serving: Serving, threads: int) -> None:
-        self.package: ModelPackage = serving.package
-        self.engine: Engine = serving.engine
-        self._explainer = _explainer(self.package, threads)
-
-    @property
-    def name(self) -> EngineName:
-        """The engine and its precision."""
-        return self.engine.name, self.engine.precision
-
-    def close(self) -> None:
-        """Free the engines."""
-        self.engine.close()
-        if self._explainer is not None:
-            self._explainer.close()
-
-    def ask(self, stacks: Sequence[Prepared]) -> tuple[NDArray[np.float64], list[bool]]:
-        """Return what the model says of (channels, h, w) inputs.
-
-        Calibrated probabilities (slices, findings), and for each slice whether it looks like what
-        the model knows.
-        """
-        name = self.package.input.tensor
-        outputs = self.engine.infer({name: np.stack(stacks)})
-        logits = outputs[self.package.output.tensor]
-        columns = [
-            calibrate(logits[:, finding.output], *finding.calibration)
-            for finding in self.package.findings
-        ]
-        known = self.package.familiar
-        near = (
-            [True] * len(logits)
-            if known is None
-            else [float(far) <= known.limit for far in outputs[known.output][:, 0]]
-        )
-        return np.stack(columns, axis=1), near
-
-    def where(self, stack: Prepared) -> NDArray[np.float32] | None:
-        """Return where one input (channels, h, w) shows what, as (outputs, h, w) logits."""
-        if self._explainer is None:
-            return None
-        found: NDArray[np.float32] = self._explainer.infer(
-            {self.package.input.tensor: stack[np.newaxis]}
-        )[ACTIVATION][0]
-        return found
-
-
-def _explainer(package: ModelPackage, threads: int) -> Engine | None:
-    """Return what shows where the model sees, None for a model that shows no place."""
-    if package.volumes:
-        return None
-    try:
-        explainer = load_explainer(package, threads=threads)
-    except (
-        EngineError,
-        GraphError,
-    ):  # it shows no place, or its last good engine serves without it
-        return None
-    explainer.warm_up()
-    return explainer
 
 
 class Worker:
     """Answers requests; see `messages`."""
 
     def __init__(self) -> None:
-        self._models: dict[str, _Model] = {}
+        self._models: dict[str, Model] = {}
         self._series: dict[int, SliceSeries] = {}
 
     def answer(self, request: Request) -> Reply:
@@ -143,7 +70,7 @@ class Worker:
             except (ActivationError, CacheError, EngineError, OSError) as error:
                 notes = (*notes, f"It serves, but could not be kept for later: {error}")
         before = self._models.get(name)
-        self._models[name] = _Model(serving, request.threads)
+        self._models[name] = Model(serving, request.store, request.threads)
         if before is not None:
             self._retire(before)
         return LoadedEngine(name, *self._serves(name), None, notes, serving.activated)

@@ -12,6 +12,7 @@ from rich.progress import track
 from tools.bench.memory import resident_mb
 from tools.bench.report import Row, percentile
 from tools.bench.storescp import installed, storescp, storescu_s
+from tools.scanner import brain_mri_series, chest_xray_series
 from tools.scanner.head_ct import as_series, draw_head_ct
 from tools.scanner.send import send
 from tools.scanner.series import write_series
@@ -35,11 +36,14 @@ def run(quick: bool) -> list[Row]:
         busy = resident_mb(site.appliance.pid)
         intake = _intake(site, Path(folder), large, rounds=3 if quick else 5)
         after = resident_mb(site.appliance.pid)
+        _others(site, watch)
+        every = resident_mb(site.appliance.pid)
     return [
         *_overhead(followed, slices),
         *intake,
-        Row("rss_mb", max(busy, after), "MB", note="daemon and worker, model loaded, after load"),
-        Row("rss_idle_mb", idle, "MB", note="daemon and worker, model loaded, before any study"),
+        Row("rss_mb", max(busy, after), "MB", note="daemon and worker, after head CTs alone"),
+        Row("rss_idle_mb", idle, "MB", note="daemon and worker, engines ready, before any study"),
+        Row("rss_every_model_mb", every, "MB", note="after a study for each of the shipped models"),
     ]
 
 
@@ -55,6 +59,17 @@ def _paced(site: LocalSite, watch: Watch, studies: int, slices: int) -> list[Fol
             raise SiteError(f"No alert came. The log says: {site.appliance.tail()}")
         followed.append(study)
     return followed
+
+
+def _others(site: LocalSite, watch: Watch) -> None:
+    """Send a study to each model that has not had one, so that all engines are awake."""
+    adult, child = chest_xray_series(lesion=True, seed=2), chest_xray_series(lesion=True, seed=3)
+    child[0].PatientAge = "004Y"
+    for series in (adult, child, brain_mri_series(lesion=True, seed=4)):
+        study = watch.follow("other", series[0].StudyInstanceUID, len(series))
+        send(series, site.appliance.peer, on_sent=_noting(watch, study))
+        if not watch.wait_for_final(study, _FINAL_S):
+            raise SiteError(f"No alert came. The log says: {site.appliance.tail()}")
 
 
 def _noting(watch: Watch, study: Followed) -> Callable[[int, int, int, int | None], None]:
