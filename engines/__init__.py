@@ -6,6 +6,7 @@ from engines.cache import CacheError, EngineKey
 from engines.package import (
     Aggregate,
     Code,
+    CoverageSpec,
     FamiliarSpec,
     FindingSpec,
     InputSpec,
@@ -43,6 +44,7 @@ __all__ = [
     "Aggregate",
     "CacheError",
     "Code",
+    "CoverageSpec",
     "Engine",
     "EngineError",
     "EngineKey",

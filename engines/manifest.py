@@ -91,6 +91,23 @@ class FamiliarSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class CoverageSpec:
+    """Which slices of a series the model judges; the others are told of as not judged.
+
+    Parameters
+    ----------
+    least_section : float
+        Smallest area of the body on a slice, as a share of the largest in the series, 0 to 1.
+    axial : bool
+        Whether only axial slices are judged (Image Orientation Patient (0020,0037) within 45
+        degrees of axial).
+    """
+
+    least_section: float
+    axial: bool
+
+
+@dataclass(frozen=True, slots=True)
 class VolumeSpec:
     """One measurement that a segmentation makes: how large something is, in millilitres.
 
@@ -314,6 +331,8 @@ class ModelPackage:
         What a segmentation measures; empty for logits.
     familiar : FamiliarSpec or None
         How it knows that it does not know; None for a model that cannot tell.
+    coverage : CoverageSpec or None
+        Which slices it judges; None for all.
     """
 
     name: str
@@ -334,6 +353,7 @@ class ModelPackage:
     output: OutputSpec = OutputSpec()
     volumes: tuple[VolumeSpec, ...] = ()
     familiar: FamiliarSpec | None = None
+    coverage: CoverageSpec | None = None
 
     @property
     def model(self) -> Path:

@@ -19,6 +19,7 @@ from engines.manifest import (
     Aggregate,
     AggregateKind,
     Code,
+    CoverageSpec,
     FamiliarSpec,
     FindingSpec,
     Fit,
@@ -37,6 +38,7 @@ from engines.manifest import (
 __all__ = [
     "Aggregate",
     "Code",
+    "CoverageSpec",
     "FamiliarSpec",
     "FindingSpec",
     "InputSpec",
@@ -150,6 +152,7 @@ def _read(folder: Path) -> ModelPackage:
         output=output,
         volumes=tuple(_volume(one) for one in top.tables("finding")) if segments else (),
         familiar=_familiar(top.table("familiar")) if top.has("familiar") else None,
+        coverage=_coverage(top.table("coverage")) if top.has("coverage") else None,
     )
     for table in (model, checks, top):
         table.close()
@@ -350,11 +353,15 @@ def _finding(table: Table) -> FindingSpec:
 
 
 def _familiar(table: Table) -> FamiliarSpec:
-    familiar = FamiliarSpec(
-        output=table.text("output", longest=256), limit=table.number("limit", 0, 1e6)
-    )
+    familiar = FamiliarSpec(table.text("output", longest=256), table.number("limit", 0, 1e6))
     table.close()
     return familiar
+
+
+def _coverage(table: Table) -> CoverageSpec:
+    coverage = CoverageSpec(table.number("least_section", 0, 1), table.flag("axial", default=False))
+    table.close()
+    return coverage
 
 
 def _urgency(table: Table) -> Urgency:

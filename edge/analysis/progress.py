@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,6 +24,7 @@ from edge.alerts.decision import (
 )
 from edge.alerts.policy import Told
 from edge.analysis.completeness import Evidence, SeriesFacts
+from edge.analysis.coverage import NONE_JUDGED, not_judged, outside
 from edge.analysis.messages import (
     NO_ENGINE,
     Closed,
@@ -211,7 +213,10 @@ class SeriesInProgress:
 
     def result(self) -> SeriesResult:
         """Return the series as an alert tells of it."""
-        findings, analysed = self._findings(), bool(self.scores or self.volumes)
+        left_out = self._left_out()
+        judged = {place: one for place, one in self.scores.items() if place not in left_out}
+        findings = self._findings(judged)
+        analysed = bool(findings or self.volumes)
         return SeriesResult(
             series_uid=self.series_uid,
             modality=self.about.modality,
@@ -221,22 +226,28 @@ class SeriesInProgress:
             evidence=None if self.evidence is None else self.evidence.value,
             package=self.package if analysed else None,
             findings=findings,
-            reason=None if analysed or not self.finished else self._reason(),
+            reason=None if analysed or not self.finished else self._reason(left_out),
             is_image=self.images > 0,
-            doubts=tuple(self._doubts(analysed)),
+            doubts=tuple(self._doubts(analysed, left_out)),
             quality=self._quality(),
             volumes=self.volumes,
             inputs=inputs_of(tuple(self.measures.values())),
         )
 
-    def _findings(self) -> tuple[SeriesFinding, ...]:
-        if self.package is None:
+    def _left_out(self) -> frozenset[SliceId]:
+        """Return the slices with a score that the model does not judge."""
+        spec = None if self.package is None else self.package.coverage
+        return outside(spec, self.measures) & self.scores.keys()
+
+    def _findings(self, judged: Mapping[SliceId, tuple[float, ...]]) -> tuple[SeriesFinding, ...]:
+        # Which slices are judged depends on all of them, so until then nothing is foretold.
+        if self.package is None or (self.package.coverage is not None and not self.finished):
             return ()
         return tuple(
             finding
             if finding.key_slice is None
             else replace(finding, spot=self.spots.get((finding.key_slice, number)))
-            for number, finding in enumerate(find(self.package, self.scores, self.unfamiliar))
+            for number, finding in enumerate(find(self.package, judged, self.unfamiliar))
         )
 
     def _quality(self) -> tuple[Flag, ...]:
@@ -248,7 +259,7 @@ class SeriesInProgress:
         )
         return flags(stacked)
 
-    def _reason(self) -> str:
+    def _reason(self, left_out: frozenset[SliceId]) -> str:
         if not self.images:
             return NOTHING_TO_LOOK_AT
         if self.package is None:
@@ -257,13 +268,18 @@ class SeriesInProgress:
             return self.failure
         if self.refusal is not None:
             return self.refusal
+        if left_out:
+            return NONE_JUDGED
         causes = ", ".join(sorted(set(self.unreadable.values())))
         return f"no image could be read: {causes}" if causes else "too few images"
 
-    def _doubts(self, analysed: bool) -> list[str]:
+    def _doubts(self, analysed: bool, left_out: frozenset[SliceId]) -> list[str]:
         doubts = []
         if analysed and self.package is not None:
-            doubts += doubts_of(self.package, len(self.scores), len(self.unfamiliar))
+            judged = len(self.scores) - len(left_out)
+            doubts += doubts_of(self.package, judged, len(self.unfamiliar - left_out))
+        if analysed and left_out:
+            doubts.append(not_judged(len(left_out), len(self.scores)))
         if analysed and self.unreadable:
             doubts.append(f"{len(self.unreadable)} of {self.images} images could not be read.")
         if analysed and self.evidence is Evidence.QUIET:

@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.alerts.decision import SliceId, find
+from edge.analysis.coverage import outside
 from edge.analysis.messages import EngineName, Look, Measured, Seen, SliceScore
 from edge.analysis.stack import SliceStack, Window
 from edge.imaging.header import Limits
 from edge.imaging.heatmap import heatmap, spot
 from edge.imaging.pixels import Slice, decode, voi
 from edge.imaging.prepare import prepare_for
-from edge.imaging.quality import expected_anatomy, measure
+from edge.imaging.quality import SliceMeasures, expected_anatomy, measure
 from edge.store.spool import read_record
 from edge.store.study_key import StudyKey
 from engines import ModelPackage
@@ -69,6 +70,7 @@ class SliceSeries:
         self._prepared: OrderedDict[int, Prepared] = OrderedDict()
         self._scores: dict[SliceId, tuple[float, ...]] = {}
         self._unfamiliar: set[SliceId] = set()
+        self._measures: dict[SliceId, SliceMeasures] = {}
         self._seen: set[tuple[SliceId, int]] = set()
 
     def look(self, look: Look) -> tuple[Measured, ...]:
@@ -86,10 +88,13 @@ class SliceSeries:
             slice_id = look.instance * _FRAMES + image.frame
             if self._stack.add(slice_id, round(place, 3)):
                 self._keep(slice_id, self._prepare(image))
-        return tuple(
+        measured = tuple(
             Measured(look.instance, image.frame, measure(image, look.modality, self._anatomy))
             for image in images
         )
+        for one in measured:
+            self._measures[one.instance, one.frame] = one.measures
+        return measured
 
     def _prepare(self, image: Slice) -> Prepared:
         spec = self.model.package.input
@@ -130,14 +135,19 @@ class SliceSeries:
             )
         return tuple(scores), spent * 1000
 
-    def see(self) -> tuple[tuple[Seen, ...], float]:
+    def see(self, *, last: bool) -> tuple[tuple[Seen, ...], float]:
         """Return where the flagged findings are seen that were not told of before.
 
         Each is looked for in its key slice; the time in the engine comes with it, in ms.
         """
         seen: list[Seen] = []
         spent = 0.0
-        found = find(self.model.package, self._scores, self._unfamiliar)
+        coverage = self.model.package.coverage
+        if coverage is not None and not last:
+            return (), 0.0  # nothing is flagged before all slices are there
+        left_out = outside(coverage, self._measures)
+        judged = {place: one for place, one in self._scores.items() if place not in left_out}
+        found = find(self.model.package, judged, self._unfamiliar)
         for number, finding in enumerate(found):
             place = finding.key_slice
             if place is None or not finding.flagged or (place, number) in self._seen:

@@ -9,12 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.alerts.decision import SeriesFinding, SliceId, find
+from edge.analysis.coverage import NONE_JUDGED, outside
 from edge.analysis.stack import SliceStack
 from edge.imaging.pixels import Slice, voi
 from edge.imaging.prepare import prepare_for
+from edge.imaging.quality import expected_anatomy, measure
 from engines import Engine, ModelPackage, calibrate, segment, volume_ml
 
 _AT_ONCE = 8
+
+
+class NothingJudged(ValueError):
+    """A series has no slice that the model judges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +58,25 @@ def input_of(package: ModelPackage, slices: Sequence[Slice]) -> NDArray[np.float
     Returns
     -------
     ndarray of float32, shape (n, channels, height, width)
-        From the lowest slice to the highest; of two at one place the first.
+        Of the slices that the model judges, from the lowest to the highest; of two at one place
+        the first.
+
+    Raises
+    ------
+    NothingJudged
+        If the model judges none of them.
     """
     spec = package.input
     planes, stack = [], SliceStack(spec.neighbours)
+    left_out = _left_out(package, slices)
     for number, image in enumerate(slices):
         place = float(number) if image.position_mm is None else image.position_mm
         stack.add(number, round(place, 3))
         pixels = image.pixels if spec.windows else voi(image)
         planes.append(prepare_for(spec, pixels, spacing=image.spacing))
-    windows = stack.remaining()
+    windows = [one for one in stack.remaining() if one.centre not in left_out]
+    if not windows:
+        raise NothingJudged(NONE_JUDGED)
     # Channels: window by window, and within a window every slice from low to high.
     return np.stack(
         [
@@ -69,6 +84,15 @@ def input_of(package: ModelPackage, slices: Sequence[Slice]) -> NDArray[np.float
             for window in windows
         ]
     )
+
+
+def _left_out(package: ModelPackage, slices: Sequence[Slice]) -> frozenset[int]:
+    if package.coverage is None:
+        return frozenset()
+    anatomy = expected_anatomy(part for route in package.routes for part in route.body_parts)
+    modality = package.routes[0].modality
+    measures = {place: measure(one, modality, anatomy) for place, one in enumerate(slices)}
+    return outside(package.coverage, measures)
 
 
 def answers(

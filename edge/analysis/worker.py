@@ -97,7 +97,7 @@ class Worker:
         except (SealBroken, OSError):
             return Looked(look.series, look.instance, (), "damaged on the disk", 0.0)
         scores, spent = series.score(last=False)
-        seen, more = series.see() if scores else ((), 0.0)
+        seen, more = series.see(last=False) if scores else ((), 0.0)
         spent += more
         name = series.model.name
         return Looked(look.series, look.instance, scores, None, spent, measured, seen, name)
@@ -107,7 +107,7 @@ class Worker:
         if series is None:
             return Closed(close.series, close.revision, (), 0.0)
         scores, spent = series.score(last=True)
-        seen, more = series.see()
+        seen, more = series.see(last=True)
         self._retire(series.model)
         name = series.model.name
         return Closed(close.series, close.revision, scores, spent + more, seen, name)

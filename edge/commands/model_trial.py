@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edge.alerts.message import NOTICE
-from edge.analysis.trial import Answer, answers, input_of
+from edge.analysis.trial import Answer, NothingJudged, answers, input_of
 from edge.commands.arguments import CommandError, Commands, command, config_option
 from edge.config import load_config
 from edge.imaging.conform import CannotConform, conform
@@ -84,7 +84,10 @@ def _inputs(file: Path, package: ModelPackage) -> NDArray[np.float32]:
     if file.is_dir():
         if package.volumes:
             raise CommandError(f"{package.name} takes a volume: give it a .nii.gz file.")
-        return input_of(package, _slices(file))
+        try:
+            return input_of(package, _slices(file))
+        except NothingJudged as error:
+            raise CommandError(f"{file}: {error}.") from error
     if file.suffix == ".npz":
         held = read_inputs(file, package)[0]
         return held.astype(np.float32) / np.float32(255) if held.dtype == np.uint8 else held

@@ -27,6 +27,9 @@ FORMS = (
     _(
         "%(some)s of %(all)s images do not look like what the model knows; what they seem to show is not counted as found."
     ),
+    _(
+        "%(some)s of %(all)s images do not show the part of the body that the model judges; nothing is said of them."
+    ),
     _("Not reliable enough to flag: %(labels)s."),
     # Image quality
     _(

@@ -67,6 +67,7 @@ REASONS = (
     _("no model for this kind of study"),
     _("no images to look at, only localizers, reports or derived images"),
     _("too few images"),
+    _("no image shows the part of the body that the model judges"),
     _("the model's engine could not be loaded on this device"),
     _("analysis failed twice on this study; it is quarantined"),
     _("analysis failed twice on this study; it is quarantined; the earlier alert stands"),

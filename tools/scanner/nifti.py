@@ -36,6 +36,7 @@ def series_from_nifti(
     when: datetime | None = None,
     patient: str | None = None,
     flair: bool = False,
+    axial: bool = False,
 ) -> list[FileDataset]:
     """Return the MR series that a NIfTI file makes.
 
@@ -49,11 +50,13 @@ def series_from_nifti(
         Patient ID, so that two files are of one patient; made from the file's name if not given.
     flair : bool
         Call it a FLAIR instead of a T1.
+    axial : bool
+        Cut it into the slices that lie nearest to axial, whichever way it was acquired.
 
     Returns
     -------
     list of pydicom.dataset.FileDataset
-        In the order of the file's third axis.
+        In the order of the file's third axis, or from the feet to the head where it is cut anew.
 
     Raises
     ------
@@ -63,6 +66,8 @@ def series_from_nifti(
         If its axes are not at right angles, or there is nothing in it.
     """
     voxels, affine = read_nifti(file)
+    if axial:
+        voxels, affine = _cut_axially(voxels, affine)
     label = patient or re.sub(r"[^0-9A-Za-z-]", "", file.name.split(".")[0])[:16] or "0"
     signal = _whole(voxels, file)
     low, high = (int(value) for value in np.percentile(signal, (2, 99.5)))
@@ -79,6 +84,23 @@ def series_from_nifti(
         ((low + high) // 2, max(high - low, 1)),
         flair=flair,
     )
+
+
+def _cut_axially(voxels: NDArray[np.float32], affine: Affine) -> tuple[NDArray[np.float32], Affine]:
+    """Return the same voxels with axes towards the left, the back and the head."""
+    steps = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    head = int(np.abs(steps[2]).argmax())
+    back = int(np.argmax([0 if axis == head else abs(steps[1, axis]) for axis in range(3)]))
+    order = [3 - head - back, back, head]
+    turned, placed = voxels.transpose(order), affine.copy()
+    placed[:, :3] = affine[:, order]
+    for axis, direction in enumerate((-1, -1, 1)):  # of NIfTI: right, front, head
+        if direction * placed[axis, axis] < 0:
+            last = turned.shape[axis] - 1
+            turned = np.flip(turned, axis)
+            placed[:3, 3] += last * placed[:3, axis]
+            placed[:3, axis] *= -1
+    return turned, placed
 
 
 def _whole(voxels: NDArray[np.float32], file: Path) -> NDArray[np.uint16]:

@@ -118,6 +118,8 @@ def model_toml(plan: Plan, facts: Facts) -> str:
     crop = "" if spec.crop_above is None else f"crop_above = {spec.crop_above:g}\n"
     measured = "\n".join(_measured(plan, one) for one in _told(plan, facts))
     findings = "\n".join(_finding(place, one) for place, one in enumerate(facts.findings))
+    covers = plan.tables["coverage"]
+    coverage = f"[coverage]\n{_keys(covers)}\n" if covers else ""
     routes = "\n".join("[[routes]]\n" + _keys(route) for route in plan.tables["routes"])
     return f'''# Written by scanside-train; docs/models.md explains every key.
 
@@ -150,7 +152,7 @@ fit = "{spec.fit}"
 output = "distance"
 limit = {facts.limit}
 
-[checks]
+{coverage}[checks]
 parity_tolerance = {plan.parity_tolerance:g}
 check_set = "check.npz"
 '''
@@ -364,6 +366,8 @@ def _value(value: str | float | Sequence[Any]) -> str:
     if isinstance(value, str):
         # A JSON string without escapes beyond ASCII control characters is a TOML basic string.
         return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, (int, float)):
         return repr(value)
     return "[" + ", ".join(_value(item) for item in value) + "]"

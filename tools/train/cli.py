@@ -105,6 +105,19 @@ def _eval(chosen: argparse.Namespace, plan: Plan) -> None:
         evaluating.write(report, chosen.data, chosen.json)
 
 
+def _alarms(chosen: argparse.Namespace, plan: Plan) -> None:
+    from tools.train import alarms  # noqa: PLC0415
+
+    try:
+        package = load_package(chosen.package or shipped_packages() / plan.name)
+    except PackageError as error:
+        raise StepError(str(error)) from error
+    report = alarms.run(package, chosen.series, axial=chosen.axial, threads=chosen.threads)
+    alarms.show(report, _say)
+    if chosen.json is not None:
+        alarms.write(report, chosen.json)
+
+
 def _acquaint(chosen: argparse.Namespace, plan: Plan) -> None:
     from tools.train import acquainting  # noqa: PLC0415
 
@@ -147,6 +160,26 @@ def _parser() -> argparse.ArgumentParser:
         "--package", type=Path, metavar="DIR", help="the package (default: the one that ships)"
     )
     evaluate.set_defaults(run=_eval)
+    alarms = steps.add_parser(
+        "alarms", help="count the false alarms on whole series of people without the finding"
+    )
+    alarms.add_argument("name", metavar="NAME", help="a model, or the path of a configuration")
+    alarms.add_argument(
+        "series",
+        metavar="SERIES",
+        type=Path,
+        nargs="+",
+        help="a NIfTI file, or a folder that holds one DICOM series",
+    )
+    alarms.add_argument(
+        "--axial", action="store_true", help="cut NIfTI volumes axially, however they were acquired"
+    )
+    alarms.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
+    alarms.add_argument(
+        "--package", type=Path, metavar="DIR", help="the package (default: the one that ships)"
+    )
+    alarms.add_argument("--threads", type=int, default=1, help="threads (default 1)")
+    alarms.set_defaults(run=_alarms)
     acquaint = steps.add_parser(
         "acquaint", help="teach a package that cannot tell which pictures it does not know"
     )

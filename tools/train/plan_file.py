@@ -81,7 +81,11 @@ def _plan(top: Table, file: Path) -> Plan:
         change=_change(top.table("augment")),
         missed_costs=model.number("missed_costs", 0.1, 100),
         parity_tolerance=model.number("parity_tolerance", 0, 0.5),
-        tables={"routes": top.raw("routes"), "aggregate": top.raw("aggregate")},
+        tables={
+            "routes": top.raw("routes"),
+            "aggregate": top.raw("aggregate"),
+            "coverage": top.raw("coverage") if top.has("coverage") else {},
+        },
         settings=_settings(top),
         file=file,
     )
