@@ -38,7 +38,7 @@ def _misnamed(inputs: Sequence[TensorSpec], feeds: Mapping[str, Array]) -> str:
     return f"Tensor {missing.name!r}: missing; expected {missing}."
 
 
-def check_results(source: str, results: Mapping[str, Array]) -> None:
+def check_results(source: object, results: Mapping[str, Array]) -> None:
     """Refuse a result that holds anything but finite numbers.
 
     Raises
