@@ -29,6 +29,7 @@ from engines.graph.errors import GraphError
 from engines.graph.model import check_result, parse_model
 from engines.graph.observe import observe
 from engines.graph.pooling import joined
+from engines.graph.rectify import without_pairs_before
 from engines.graph.samples import Feeds
 from engines.graph.sensitive import unquantized
 
@@ -124,6 +125,7 @@ def to_int8(
             quantizer.quantize_model()
             quantizer.model.topological_sort()  # it appends as it goes
             quantized = quantizer.model.model
+            without_pairs_before(quantized)
         except (ValueError, RuntimeError, KeyError, NotImplementedError) as error:
             raise GraphError(
                 f"The graph cannot be quantized: {error}. Serve this model in fp16 or fp32."

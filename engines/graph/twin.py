@@ -16,6 +16,7 @@ from onnx import numpy_helper
 
 from engines.graph.errors import GraphError
 from engines.graph.model import check_result
+from engines.graph.rectify import on_bytes
 
 _SUFFIX = "_u8"
 
@@ -50,6 +51,7 @@ def cpu_twin(model: onnx.ModelProto) -> onnx.ModelProto:
     for old, new in points.items():
         point = np.full(tuple(weights[old].dims), 128, np.uint8)
         twin.graph.initializer.append(numpy_helper.from_array(point, new))
+    on_bytes(twin)
     _drop_unused(twin)
     del twin.graph.value_info[:]  # they say s8; inferred anew
     return check_result(twin, "u8")

@@ -213,6 +213,43 @@ def test_the_cpu_twin_of_a_foreign_volume_model_gives_the_very_same_bits(name: s
         assert np.array_equal(ours["logits"], theirs["logits"])
 
 
+def test_a_relu_is_rounded_once_and_on_a_cpu_done_on_the_bytes() -> None:
+    samples = shipped_samples()
+    quantized = to_int8(shipped_model(), samples, Calibrator.PERCENTILE)
+    makers = {name: node for node in quantized.graph.node for name in node.output}
+    relus = [node for node in quantized.graph.node if node.op_type == "Relu"]
+    assert {makers[node.input[0]].op_type for node in relus} == {"Conv", "Add"}
+    twin = cpu_twin(quantized)
+    steps = Counter(node.op_type for node in twin.graph.node)
+    assert steps["Relu"] == 0
+    assert steps["Clip"] == len(relus)
+
+
+def test_a_relu_that_something_else_reads_stays_as_it_is() -> None:
+    weight = np.random.default_rng(0).normal(size=(4, 4, 1, 1)).astype(np.float32)
+    model = parse_model(
+        small_graph(
+            [
+                helper.make_node("Conv", ["x", "w"], ["a"], name="mix"),
+                helper.make_node("Relu", ["a"], ["b"], name="cut"),
+                helper.make_node("Conv", ["b", "w"], ["c"], name="again"),
+                helper.make_node("Softmax", ["b"], ["d"], name="soft", axis=1),
+                helper.make_node("Mul", ["c", "d"], ["logits"], name="weigh"),
+            ],
+            {"w": weight},
+            shape=("n", 4, "h", "w"),
+            out=("n", 4, "h", "w"),
+        ).SerializeToString(),
+        "forked.onnx",
+    )
+    samples: list[Feeds] = [
+        {"x": np.random.default_rng(1).normal(size=(1, 4, 8, 8)).astype(np.float32)}
+    ]
+    quantized = to_int8(model, samples, Calibrator.MINMAX)
+    for ours, theirs in _both(quantized, samples):
+        assert np.array_equal(ours["logits"], theirs["logits"])
+
+
 def test_a_graph_without_quantization_has_no_twin() -> None:
     with pytest.raises(GraphError, match="not an int8 graph"):
         cpu_twin(shipped_model())
