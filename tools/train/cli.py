@@ -118,6 +118,26 @@ def _alarms(chosen: argparse.Namespace, plan: Plan) -> None:
         alarms.write(report, chosen.json)
 
 
+def _curve(chosen: argparse.Namespace, plan: Plan) -> None:
+    _need_torch(chosen.threads)
+    from rich.console import Console  # noqa: PLC0415
+    from rich.markdown import Markdown  # noqa: PLC0415
+
+    from tools.train import curve  # noqa: PLC0415
+    from tools.train.fit import FitError  # noqa: PLC0415
+
+    aims: list[tuple[curve.Level, float]] = [
+        ("slice", chosen.slice_aim),
+        ("study", chosen.study_aim),
+    ]
+    shares = chosen.share or [0.25, 0.5]
+    try:
+        found = curve.measure(plan, chosen.data, chosen.runs, shares, aims, say=_say)
+    except FitError as error:
+        raise StepError(str(error)) from error
+    Console().print(Markdown(curve.words(found)))
+
+
 def _acquaint(chosen: argparse.Namespace, plan: Plan) -> None:
     from tools.train import acquainting  # noqa: PLC0415
 
@@ -180,6 +200,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     alarms.add_argument("--threads", type=int, default=1, help="threads (default 1)")
     alarms.set_defaults(run=_alarms)
+    curve = steps.add_parser("curve", help="measure what more patients would bring")
+    _common(curve)
+    curve.add_argument(
+        "--share",
+        type=_share,
+        action="append",
+        metavar="SHARE",
+        help="of each fold's patients, 0 to 1; may be given again (default 0.25 and 0.5)",
+    )
+    curve.add_argument(
+        "--slice-aim",
+        type=_share,
+        default=0.90,
+        metavar="AREA",
+        help="the area under the curve to follow the line to (default 0.90)",
+    )
+    curve.add_argument(
+        "--study-aim", type=_share, default=0.88, metavar="AREA", help="the same by study (0.88)"
+    )
+    curve.set_defaults(run=_curve)
     acquaint = steps.add_parser(
         "acquaint", help="teach a package that cannot tell which pictures it does not know"
     )
@@ -190,6 +230,16 @@ def _parser() -> argparse.ArgumentParser:
     acquaint.add_argument("--version", required=True, help="of the package that is written")
     acquaint.set_defaults(run=_acquaint)
     return parser
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number between 0 and 1")
+    return value
 
 
 def _common(parser: argparse.ArgumentParser) -> None:

@@ -263,10 +263,11 @@ class _Run:
         if not share:
             return blood
         blood[goals[:, 0] > 0.5] = np.nan
+        middle = slice(self.plan.input.neighbours - 1, self.plan.input.neighbours + 2)
         for i in np.flatnonzero((goals[:, 0] <= 0.5) & (self.rng.random(len(goals)) < share)):
-            lesion = lesions.draw(pictures[i, :3], self.rng)
+            lesion = lesions.draw(pictures[i, middle], self.rng)
             if lesion is not None:
-                pictures[i, :3], blood[i] = lesion.image, lesion.mask
+                pictures[i, middle], blood[i] = lesion.image, lesion.mask
                 goals[i, 0] = float(lesion.bleeding)
                 goals[i, 1:] = np.nan if lesion.bleeding else goals[i, 1:]
         return blood

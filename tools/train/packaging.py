@@ -25,6 +25,7 @@ from tools.train import (
     card,
     checks,
     courses,
+    curve,
     export,
     familiar,
     fit,
@@ -341,6 +342,9 @@ def _extra(
             "of the same hospital), on the same pictures:\n\n"
             f"| finding | this model | DenseNet-121 |\n|---|---|---|\n{rows}"
         )
+    found = curve.kept(plan, runs)
+    if found is not None:
+        paragraphs.append(curve.words(found))
     if plan.data.group == "look":
         paragraphs.append(_groups_matter(plan, examples, runs, findings))
     return tuple(paragraphs)

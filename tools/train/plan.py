@@ -101,8 +101,8 @@ class Shape:
         Channels of the first convolution, which halves the picture.
     stages : tuple of Stage
         In order.
-    mirror_difference : bool
-        Whether the smoothed difference of left and right is looked at beside the picture.
+    mirrored : int
+        The stage, from 1, that sees each feature beside that of the other side; 0 for none.
     dropout : float
         Of whole feature maps, before the head.
     places : int
@@ -112,7 +112,7 @@ class Shape:
 
     stem: int
     stages: tuple[Stage, ...]
-    mirror_difference: bool
+    mirrored: int
     dropout: float
     places: int
 

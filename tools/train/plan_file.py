@@ -162,10 +162,12 @@ def _shape(table: Table) -> Shape:
     shape = Shape(
         stem=table.whole("stem", 4, 128),
         stages=tuple(_stage(one) for one in table.tables("stage")),
-        mirror_difference=table.flag("mirror_difference"),
+        mirrored=table.whole("mirrored", 0, 16, default=0),
         dropout=table.number("dropout", 0, 0.9),
         places=table.whole("places", 0, 16, default=0),
     )
+    if shape.mirrored > len(shape.stages):
+        raise table.refuse("mirrored", f"0, or one of the {len(shape.stages)} stages")
     table.close()
     return shape
 
