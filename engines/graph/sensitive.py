@@ -11,6 +11,9 @@ The rule, in the order it is asked:
 
 4. Averages that overlap (AveragePool by steps of one): nothing is gained in int8, where ONNX
    Runtime takes fourteen times as long for them as in fp32. It concerns int8 alone.
+5. Convolutions that see the pixels themselves, where a pixel has at most eight channels, and their
+   Relu: what is rounded there is lost to every later step, and kernels for bytes take channels by
+   the dozen (with one channel, ONNX Runtime takes seven times as long as in fp32). Int8 alone.
 
 The first two also keep int8 away, and away from the additions and products that follow: their
 inputs would be quantized, and with them what was to stay exact. Where there are no samples, every
@@ -30,6 +33,7 @@ from onnx import numpy_helper
 from engines.graph.observe import Seen
 
 LARGE_SUM = 1024
+FEW_CHANNELS = 8
 FP16_LIMIT = 65504.0 / 4
 
 _STEEP = frozenset(
@@ -53,6 +57,7 @@ _SUMS = frozenset(
 )
 
 
+_MIXING = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _ELEMENTWISE = frozenset({"Add", "Div", "Mul", "Sub"})
 
 
@@ -101,12 +106,13 @@ def overflowing(model: onnx.ModelProto, seen: Mapping[str, Seen]) -> tuple[Kept,
 
 
 def unquantized(model: onnx.ModelProto, seen: Mapping[str, Seen]) -> tuple[Kept, ...]:
-    """Return what int8 keeps away from: rules 1, 2 and 4, and their element-by-element neighbours.
+    """Return what int8 keeps away from: all rules but 3, and their element-by-element neighbours.
 
     What follows has their result for an input; what leads to a logarithm hands its own rounding on
     enlarged.
     """
     kept = steep_or_summing(model, seen) + _overlapping(model)
+    seeing = _seeing_pixels(model)
     names = {item.node for item in kept}
     exact = {name for node in model.graph.node if node.name in names for name in node.output}
     following = tuple(
@@ -114,8 +120,8 @@ def unquantized(model: onnx.ModelProto, seen: Mapping[str, Seen]) -> tuple[Kept,
         for node in model.graph.node
         if node.op_type in _ELEMENTWISE and node.name not in names and exact & set(node.input)
     )
-    found = {item.node for item in kept + following}
-    return kept + following + _around_logarithms(model, found)
+    found = {item.node for item in kept + following + seeing}
+    return kept + following + seeing + _around_logarithms(model, found)
 
 
 def _overlapping(model: onnx.ModelProto) -> tuple[Kept, ...]:
@@ -130,6 +136,27 @@ def _overlapping(model: onnx.ModelProto) -> tuple[Kept, ...]:
 def _strides(node: onnx.NodeProto) -> list[int]:
     given = [list(item.ints) for item in node.attribute if item.name == "strides"]
     return given[0] if given else [1]
+
+
+def _seeing_pixels(model: onnx.ModelProto) -> tuple[Kept, ...]:
+    """Return the nodes of rule 5, in graph order."""
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    # What is pixels still, be it sliced, flipped or averaged; and what was convolved from it.
+    pixels = {tensor.name for tensor in model.graph.input} - shapes.keys()
+    convolved: set[str] = set()
+    kept = []
+    for node in model.graph.node:
+        given = [name for name in node.input if name and name not in shapes]
+        if node.op_type == "Relu" and node.input[0] in convolved:
+            kept.append(Kept(node.name, node.op_type, "cuts what was made of the pixels"))
+        elif node.op_type == "Conv" and node.input[0] in pixels:
+            weight = shapes.get(node.input[1], ())
+            if len(weight) > 1 and weight[1] <= FEW_CHANNELS:
+                convolved.update(node.output)
+                kept.append(Kept(node.name, node.op_type, "sees the pixels themselves"))
+        elif node.op_type not in _MIXING and given and pixels.issuperset(given):
+            pixels.update(node.output)
+    return tuple(kept)
 
 
 def _around_logarithms(model: onnx.ModelProto, found: Collection[str]) -> tuple[Kept, ...]:
