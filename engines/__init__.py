@@ -3,6 +3,8 @@
 from engines.activation import Activated, ActivationError
 from engines.aggregate import aggregate, calibrate, segment, volume_ml
 from engines.cache import CacheError, EngineKey
+from engines.change import Amount, amount, changed
+from engines.manifest import PriorSpec
 from engines.package import (
     Aggregate,
     Code,
@@ -42,6 +44,7 @@ __all__ = [
     "Activated",
     "ActivationError",
     "Aggregate",
+    "Amount",
     "CacheError",
     "Code",
     "CoverageSpec",
@@ -61,12 +64,15 @@ __all__ = [
     "PackageError",
     "Parity",
     "Precision",
+    "PriorSpec",
     "Route",
     "Serving",
     "TensorSpec",
     "VolumeSpec",
     "aggregate",
+    "amount",
     "calibrate",
+    "changed",
     "check_tensors",
     "compare",
     "keep_as_good",

@@ -13,7 +13,7 @@ from typing import Literal
 Urgency = Literal["critical", "urgent", "routine"]
 AggregateKind = Literal["noisy_or", "top_k_mean", "max", "class_volume"]
 Layout = Literal["NCHW", "NCDHW"]
-Normalise = Literal["windows", "percentile"]
+Normalise = Literal["windows", "percentile", "brain"]
 Fit = Literal["keep", "stretch"]
 OutputKind = Literal["logits", "segmentation"]
 
@@ -123,6 +123,11 @@ class VolumeSpec:
         A volume outside is flagged; where both are None it is told of and never flagged.
     urgency : str
         ``critical``, ``urgent`` or ``routine``.
+    least_mm3 : float
+        Of a two-study model: a connected part smaller than this does not count.
+    sweep : tuple of float
+        Of a two-study model: (strict, lax), by how much its score must lead over the others' for
+        the lower and for the upper bound of the volume; strict is 0 or above, lax 0 or below.
     """
 
     code: Code
@@ -131,6 +136,28 @@ class VolumeSpec:
     flag_below_ml: float | None
     flag_above_ml: float | None
     urgency: Urgency
+    least_mm3: float = 0.0
+    sweep: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class PriorSpec:
+    """Which earlier series of the patient a two-study model compares with, and how well it fits.
+
+    Parameters
+    ----------
+    description : str
+        Regular expression, upper and lower case alike, for the free-text descriptions of both
+        series; of the patient's earlier series that match, the newest is taken.
+    least_similarity : float
+        Correlation of the two aligned images within the head below which they are not compared.
+    least_days : float
+        Between the two studies.
+    """
+
+    description: str
+    least_similarity: float
+    least_days: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +207,9 @@ class InputSpec:
     crop_above : float or None
         Slices are cut to the square that holds what is above this value (in HU for CT), before
         anything else; None leaves them whole.
+    studies : int
+        2: the current study and an aligned prior, a channel each, normalised by the brain:
+        outside it 0, its median 0.4.
     """
 
     tensor: str
@@ -195,11 +225,12 @@ class InputSpec:
     axes: str | None = None
     fit: Fit = "keep"
     crop_above: float | None = None
+    studies: int = 1
 
     @property
     def channels(self) -> int:
-        """Windows (or the one percentile scale) times slices."""
-        return max(1, len(self.windows)) * (2 * self.neighbours + 1)
+        """Windows (or the one percentile scale) times slices, or the studies of a pair."""
+        return max(1, len(self.windows)) * (2 * self.neighbours + 1) * self.studies
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -331,6 +362,8 @@ class ModelPackage:
         What a segmentation measures; empty for logits.
     familiar : FamiliarSpec or None
         How it knows that it does not know; None for a model that cannot tell.
+    prior : PriorSpec or None
+        Of a two-study model: what it compares with.
     coverage : CoverageSpec or None
         Which slices it judges; None for all.
     """
@@ -353,6 +386,7 @@ class ModelPackage:
     output: OutputSpec = OutputSpec()
     volumes: tuple[VolumeSpec, ...] = ()
     familiar: FamiliarSpec | None = None
+    prior: PriorSpec | None = None
     coverage: CoverageSpec | None = None
 
     @property

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import get_args
 
 from engines.fields import FieldError, Table, Unfilled, read_table
+from engines.guards import coverage, familiar, prior, swept
 from engines.manifest import (
     MODEL_FILE,
     PACKAGE_FILE,
@@ -151,9 +152,12 @@ def _read(folder: Path) -> ModelPackage:
         check_set=check_set,
         output=output,
         volumes=tuple(_volume(one) for one in top.tables("finding")) if segments else (),
-        familiar=_familiar(top.table("familiar")) if top.has("familiar") else None,
-        coverage=_coverage(top.table("coverage")) if top.has("coverage") else None,
+        familiar=familiar(top.table("familiar")) if top.has("familiar") else None,
+        prior=prior(top.table("prior")) if top.has("prior") else None,
+        coverage=coverage(top.table("coverage")) if top.has("coverage") else None,
     )
+    if (package.input.studies == 2) is not (package.prior is not None):
+        raise top.refuse("prior", 'a table together with [input] normalise = "brain", or left out')
     for table in (model, checks, top):
         table.close()
     return package
@@ -213,6 +217,8 @@ def _input(table: Table, output: OutputSpec) -> InputSpec:
     scale = table.choice("normalise", _NORMALISES, "windows")
     normalise = next(item for item in _NORMALISES if item == scale)
     volume = layout == "NCDHW"
+    if normalise == "brain" and not volume:
+        raise table.refuse("normalise", '"windows" or "percentile": slices have no brain to find')
     spec = InputSpec(
         tensor=table.text("tensor"),
         height=table.whole("height", 8, 4096),
@@ -227,6 +233,7 @@ def _input(table: Table, output: OutputSpec) -> InputSpec:
         axes=_axes(table) if volume else None,
         fit="keep" if volume else _fit(table),
         crop_above=None if volume else table.optional_number("crop_above", -1e6, 1e6),
+        studies=2 if normalise == "brain" else 1,
     )
     table.close()
     return spec
@@ -326,6 +333,8 @@ def _volume(table: Table) -> VolumeSpec:
         flag_below_ml=table.optional_number("flag_below_ml", 0, 1e6),
         flag_above_ml=table.optional_number("flag_above_ml", 0, 1e6),
         urgency=_urgency(table),
+        least_mm3=table.number("least_mm3", 0, 1e6) if table.has("least_mm3") else 0.0,
+        sweep=swept(table) if table.has("sweep") else (0.0, 0.0),
     )
     _in_order(table, "flag_above_ml", volume.flag_below_ml, volume.flag_above_ml)
     table.close()
@@ -350,18 +359,6 @@ def _finding(table: Table) -> FindingSpec:
         raise table.refuse("abstain", f"[low, high] around the threshold {finding.threshold:g}")
     table.close()
     return finding
-
-
-def _familiar(table: Table) -> FamiliarSpec:
-    familiar = FamiliarSpec(table.text("output", longest=256), table.number("limit", 0, 1e6))
-    table.close()
-    return familiar
-
-
-def _coverage(table: Table) -> CoverageSpec:
-    coverage = CoverageSpec(table.number("least_section", 0, 1), table.flag("axial", default=False))
-    table.close()
-    return coverage
 
 
 def _urgency(table: Table) -> Urgency:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engines import ModelPackage, Route
+from engines import ModelPackage, PriorSpec, Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +50,27 @@ class SeriesAbout:
         )
 
 
-def choose(about: SeriesAbout, packages: Sequence[ModelPackage]) -> ModelPackage | None:
-    """Return the first package with a route that fits, or None."""
+def choose(
+    about: SeriesAbout,
+    packages: Sequence[ModelPackage],
+    comparable: Callable[[PriorSpec], bool] = lambda _: False,
+) -> ModelPackage | None:
+    """Return the first package with a route that fits, or None.
+
+    A package that compares two studies comes into question where `comparable` finds an earlier
+    series for it: without one, a model that looks at this study alone is asked.
+    """
     for package in packages:
-        if any(fits(about, route) for route in package.routes):
+        if any(fits(about, route) for route in package.routes) and (
+            package.prior is None or (named(about, package.prior) and comparable(package.prior))
+        ):
             return package
     return None
+
+
+def named(about: SeriesAbout, prior: PriorSpec) -> bool:
+    """Return whether a series is called what a two-study package compares."""
+    return bool(re.search(prior.description, " ".join(about.descriptions), re.IGNORECASE))
 
 
 def fits(about: SeriesAbout, route: Route) -> bool:

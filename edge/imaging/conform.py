@@ -61,7 +61,7 @@ def conform(volume: NDArray[np.generic], affine: Affine, spec: InputSpec) -> NDA
         raise CannotConform("The affine does not say where the voxels lie.")
     to_source = np.linalg.inv(matrix) @ _grid(volume.shape, matrix, spec)
     scaled = _scaled(volume.astype(np.float32), spec)
-    return np.stack([_resampled(channel, to_source, spec.sizes) for channel in scaled])
+    return np.stack([resampled(channel, to_source, spec.sizes) for channel in scaled])
 
 
 def _flat(matrix: Affine) -> bool:
@@ -70,13 +70,18 @@ def _flat(matrix: Affine) -> bool:
 
 def _grid(shape: tuple[int, ...], affine: Affine, spec: InputSpec) -> Affine:
     """Return the affine of the model's grid: its middle voxel is the volume's."""
-    assert spec.axes is not None  # noqa: S101  # `conform` asked
+    middle = affine @ [*((size - 1) / 2 for size in shape), 1.0]
+    return grid_at(middle[:3], spec)
+
+
+def grid_at(middle: NDArray[np.float64], spec: InputSpec) -> Affine:
+    """Return the affine of the model's grid whose middle voxel lies at `middle`, mm, RAS+."""
+    assert spec.axes is not None  # noqa: S101  # the input is a volume
     assert spec.spacing_mm is not None  # noqa: S101
     grid = np.eye(4)
     directions = np.array([_TOWARDS[letter] for letter in spec.axes])
     grid[:3, :3] = directions.T * spec.spacing_mm
-    middle = affine @ [*((size - 1) / 2 for size in shape), 1.0]
-    grid[:3, 3] = middle[:3] - grid[:3, :3] @ [(size - 1) / 2 for size in spec.sizes]
+    grid[:3, 3] = middle - grid[:3, :3] @ [(size - 1) / 2 for size in spec.sizes]
     return grid
 
 
@@ -94,10 +99,10 @@ def _scaled(values: NDArray[np.float32], spec: InputSpec) -> list[NDArray[np.flo
     ]
 
 
-def _resampled(
+def resampled(
     source: NDArray[np.float32], to_source: Affine, sizes: tuple[int, ...]
 ) -> NDArray[np.float32]:
-    """Return the source at the grid's points; `to_source` leads from grid voxels to its voxels."""
+    """Return the source at a grid's points; `to_source` leads from grid voxels to its voxels."""
     if source.shape == sizes and np.allclose(to_source, np.eye(4), atol=_ON_THE_GRID):
         return np.ascontiguousarray(source)
     depth, height, width = sizes

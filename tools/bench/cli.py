@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tools.bench import chain, console, delivery, engines, quality
+from tools.bench import chain, change, console, delivery, engines, quality
 from tools.bench.report import Row, write
 from tools.broker import BrokerStartError
 from tools.postgres import PostgresStartError
@@ -16,6 +16,7 @@ from tools.site import SiteError
 
 BENCHMARKS: dict[str, tuple[str, Callable[[bool], list[Row]]]] = {
     "chain": ("from the scanner's last byte to the alert at central", chain.run),
+    "change": ("lesion change between two studies, where readers know it", change.run),
     "console": ("how long people wait for the console, in a real browser", console.run),
     "delivery": ("whether an alert is ever lost, and how long it takes", delivery.run),
     "quality": ("the image quality flags on real images and on worse copies", quality.run),
