@@ -37,7 +37,7 @@ def test_the_summary_is_of_the_shipped_model_and_of_all_ratios() -> None:
     assert "from 0.800 to 2.000" in rows[1].note
 
 
-def test_every_round_runs_ours_and_each_peer_on_the_same_input(tmp_path: Path) -> None:
+def test_every_turn_counts_as_many_runs_of_ours_as_of_each_peer(tmp_path: Path) -> None:
     package = load_package(shipped_packages() / SHIPPED)
     graphs = write_graphs(package, "fp32")
     one = read_checks(package).inputs[:1]

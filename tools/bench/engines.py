@@ -1,8 +1,11 @@
 """``scanside-bench engines``: fp32, fp16 and int8 of each model, beside plain ONNX Runtime.
 
-Every run of ours is followed by one of each peer on the same input, so that whatever else the
-machine does meets all alike. Peers: ``InferenceSession`` with its defaults but for the number of
-threads, and Polygraphy's runner over such a session.
+Ours and each peer take the same slice a few times in a row, as a series brings slices, and then
+leave the turn to another, so that whatever else the machine does meets all alike. Each has a
+session of its own: the weights of one that two share would lie in the processor's caches more
+often. The first run of a turn finds them filled by another and is not counted. Peers:
+``InferenceSession`` with its defaults but for the number of threads, and Polygraphy's runner over
+such a session.
 """
 
 from __future__ import annotations
@@ -17,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from rich.progress import track
 
 from engines import Engine, ModelPackage, compare, load_package, shipped_packages
@@ -36,6 +38,8 @@ from tools.bench.report import Row, percentile
 
 _THREADS = 1
 _BATCH = 8
+_IN_A_ROW = 5
+_SEED = 1
 _PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 _SHIPPED = "head-ct-hemorrhage"
 _PLAIN = "InferenceSession"
@@ -119,34 +123,36 @@ def _interleaved(
     feeds = {tensor: one}
     session = plain_session(graphs.cpu, _THREADS)
     runs: list[Run] = [lambda: engine.infer(feeds), lambda: session.run(None, feeds)]
-    runner = _polygraphy(session)
+    runner = _polygraphy(graphs)
     if runner is not None:
         runs.append(lambda: runner.infer(feeds))
     for call in runs * 3:
         call()
     spent: list[list[float]] = [[] for _ in runs]
     worked: list[list[float]] = [[] for _ in runs]
-    for number in track(range(rounds), name, transient=True):
-        # Each begins in turn, so that none always comes after the same other.
-        for place in range(len(runs)):
-            which = (number + place) % len(runs)
-            began, idle = time.perf_counter(), time.thread_time()
+    shuffled = np.random.default_rng(_SEED)  # none always comes after the same other
+    in_a_row = min(_IN_A_ROW, rounds)
+    for _ in track(range(rounds // in_a_row), name, transient=True):
+        for which in shuffled.permutation(len(runs)):
             runs[which]()
-            worked[which].append(time.thread_time() - idle)
-            spent[which].append(time.perf_counter() - began)
+            for _ in range(in_a_row):
+                began, idle = time.perf_counter(), time.thread_time()
+                runs[which]()
+                worked[which].append(time.thread_time() - idle)
+                spent[which].append(time.perf_counter() - began)
     if runner is not None:
         runner.deactivate()
     third = spent[2] if len(spent) > 2 else None
     return Timed(spent[0], spent[1], third, worked[0], worked[1])
 
 
-def _polygraphy(session: onnxruntime.InferenceSession) -> Any:
+def _polygraphy(graphs: Graphs) -> Any:
     """Return Polygraphy's runner, or None where it is not installed: only developers have it."""
     try:
         from polygraphy.backend.onnxrt import OnnxrtRunner  # noqa: PLC0415
     except ImportError:
         return None
-    runner = OnnxrtRunner(session)
+    runner = OnnxrtRunner(plain_session(graphs.cpu, _THREADS))
     runner.activate()
     return runner
 
