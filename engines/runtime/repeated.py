@@ -8,6 +8,7 @@ Whatever is out of the ordinary is left to the way that looks into everything.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING
@@ -46,6 +47,9 @@ class Repeated:
     ) -> None:
         self.shape = shape
         self._session = session
+        # Guards the room. An engine is called from one thread at a time; were it not, one
+        # patient's result would be handed out as another's.
+        self._turn = threading.Lock()
         self._name, self._dtype = takes.name, takes.dtype
         self._binding = session.io_binding()
         self._room = np.empty(sum(value.size for value in gave.values()), np.float32)
@@ -64,12 +68,13 @@ class Repeated:
         """
         if value.dtype is not self._dtype:
             return None
-        self._binding.bind_cpu_input(self._name, value)
-        self._session.run_with_iobinding(self._binding)
-        # A sum is finite only where all that it sums is.
-        if not isfinite(sum(self._room.tolist())):
-            return None
-        return {name: place.copy() for name, place in self._places}
+        with self._turn:
+            self._binding.bind_cpu_input(self._name, value)
+            self._session.run_with_iobinding(self._binding)
+            # A sum is finite only where all that it sums is.
+            if not isfinite(sum(self._room.tolist())):
+                return None
+            return {name: place.copy() for name, place in self._places}
 
 
 def fits(

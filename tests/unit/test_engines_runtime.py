@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -161,6 +162,18 @@ def test_an_array_in_any_order_is_read_right_on_the_quicker_way_too(
     with closing(onnx_runtime.load(tiny(tmp_path / "m.onnx"))) as roots:
         roots.infer({"x": np.ones((2, 2), np.float32)})
         assert roots.infer({"x": given})["logits"].tolist() == [[1, 2], [3, 4]]
+
+
+def test_two_threads_at_one_engine_are_not_given_each_others_results(tmp_path: Path) -> None:
+    with closing(onnx_runtime.load(tiny(tmp_path / "m.onnx"))) as roots:
+        roots.infer({"x": np.ones((1, 2), np.float32)})
+
+        def right(root: int) -> bool:
+            feeds = {"x": np.full((1, 2), root * root, np.float32)}
+            return all((roots.infer(feeds)["logits"] == root).all() for _ in range(2000))
+
+        with ThreadPoolExecutor(4) as pool:
+            assert all(pool.map(right, range(1, 5)))
 
 
 @pytest.mark.parametrize("dtype", [">f4", "<f8", "<f2", "<i4"])
