@@ -3,6 +3,8 @@
 On a Jetson the GPU has no memory of its own: what a layer may use for scratch is taken from what
 everything else lives in. There the workspace is bounded by what is free, as the process is
 everywhere.
+
+A builder that gets no memory is not always killed for it: `starved` knows its words.
 """
 
 from __future__ import annotations
@@ -14,6 +16,9 @@ from engines.build.plan import LEAST_WORKSPACE, BuildPlan
 
 _MEMINFO = Path("/proc/meminfo")
 _MODEL = Path("/proc/device-tree/model")  # on a Jetson, as in "NVIDIA Jetson Orin Nano"
+# The first is said by TensorRT for RTX under a limit; the others stand in TensorRT's own logs on
+# GPUs and Jetsons (NVIDIA/TensorRT issues 840, 2643, 4258).
+_STARVED = ("bad_alloc", "(out of memory)", "OutOfMemory (no further information)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,15 @@ def fitted(plan: BuildPlan, memory: Memory) -> tuple[BuildPlan, tuple[str, ...]]
     if workspace < plan.workspace:
         notes.append(_note("The workspace is", workspace, plan.workspace, memory))
     return replace(plan, memory_limit=limit, workspace=workspace), tuple(notes)
+
+
+def starved(said: str) -> bool:
+    """Return whether a builder's words mean that this machine, or its GPU, had no more memory.
+
+    A workspace that is too small for a layer is something else: there the builder says how much it
+    asked for, as in ``OutOfMemory (Requested size was 17125948 bytes.)``, and less would not help.
+    """
+    return any(words in said for words in _STARVED)
 
 
 def _note(what: str, now: int, planned: int, memory: Memory) -> str:

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from engines.build.memory import fitted, memory_here
+from engines.build.memory import fitted, memory_here, starved
 from engines.build.plan import BuildPlan
 
 _WORKER = (sys.executable, "-m", "engines.build.worker")
@@ -104,6 +104,7 @@ class _Attempt:
     builder: str | None = None
     failure: str | None = None
     for_memory: bool = False
+    said: str = ""
     peak: int = 0
 
 
@@ -145,11 +146,11 @@ def build(
     warnings, peak = [*notes, *attempt.warnings], attempt.peak
     if attempt.for_memory:
         first, plan = plan, plan.smaller()
-        warnings.append(_retrying(first, plan, attempt.peak))
+        warnings.append(_retrying(first, plan, attempt))
         attempt = _run(plan, on_progress, cancelled, worker)
         warnings, peak = warnings + attempt.warnings, max(peak, attempt.peak)
         if attempt.for_memory:
-            raise BuildError(_out_of_memory(first, plan, peak))
+            raise BuildError(_out_of_memory(first, plan, peak, attempt.said))
     if attempt.failure is not None or attempt.builder is None:
         raise BuildError(attempt.failure or f"{plan.model}: the build ended without an answer.")
     content = plan.target.read_bytes()
@@ -191,7 +192,11 @@ def _run(
         # The kernel's killer sends the same signal as we do, and nobody else sends it.
         attempt.for_memory = attempt.for_memory or status == -signal.SIGKILL
         if not attempt.for_memory and attempt.builder is None and attempt.failure is None:
-            attempt.failure = _died(plan, status, said)
+            last = _tail(said)
+            # Native code that gets no memory may abort, and only standard error says of what.
+            attempt.for_memory = status == -signal.SIGABRT and starved(last)
+            attempt.said = last
+            attempt.failure = _died(plan, status, last)
     return attempt
 
 
@@ -254,6 +259,7 @@ def _take(
         attempt.failure = str(event["message"])
     elif kind == "memory":
         attempt.for_memory = True
+        attempt.said = str(event["message"])
     elif kind == "done":
         attempt.builder = str(event["builder"])
 
@@ -280,27 +286,31 @@ def _resident(pid: int) -> int:
     return sum(int(fields.get(key, "0 kB").split()[0]) for key in ("VmRSS", "VmSwap")) * 1024
 
 
-def _retrying(first: BuildPlan, second: BuildPlan, peak: int) -> str:
+def _retrying(first: BuildPlan, second: BuildPlan, attempt: _Attempt) -> str:
     return (
-        f"The build was stopped for memory at {peak >> 20} MiB with a workspace of "
+        f"The build was stopped for memory at {attempt.peak >> 20} MiB with a workspace of "
         f"{first.workspace >> 20} MiB; tried again with {second.workspace >> 20} MiB."
     )
 
 
-def _out_of_memory(first: BuildPlan, second: BuildPlan, peak: int) -> str:
+def _out_of_memory(first: BuildPlan, second: BuildPlan, peak: int, said: str) -> str:
+    words = f" The builder said: {said}" if said else ""
     return (
         f"{first.model}: the build was stopped for memory twice, with a workspace of "
         f"{first.workspace >> 20} MiB and of {second.workspace >> 20} MiB. It held {peak >> 20} "
-        f"MiB; {first.memory_limit >> 20} MiB are allowed. The engine in use stays. Close other "
-        "programs, add swap, allow more memory, or build for a smaller batch or in fp16."
+        f"MiB; {first.memory_limit >> 20} MiB are allowed.{words} The engine in use stays. Close "
+        "other programs, add swap, or build in fp16: scanside models build NAME --precision fp16."
     )
 
 
-def _died(plan: BuildPlan, status: int, said: IO[bytes]) -> str:
+def _tail(said: IO[bytes]) -> str:
     said.seek(0)
-    tail = said.read()[-_STDERR_TAIL:].decode("utf-8", "replace").strip()
+    return said.read()[-_STDERR_TAIL:].decode("utf-8", "replace").strip()
+
+
+def _died(plan: BuildPlan, status: int, last: str) -> str:
     if status < 0:
         how = f"was ended by {signal.Signals(-status).name}"
     else:
         how = f"ended with status {status}"
-    return f"{plan.model}: the building process {how} without an answer. It last said: {tail}"
+    return f"{plan.model}: the building process {how} without an answer. It last said: {last}"

@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 from typing import Any, TextIO
 
+from engines.build.memory import starved
 from engines.build.modules import Flavour, PlanRefused, load, write_whole
 from engines.build.plan import BuildPlan, Shapes
 from engines.graph.errors import GraphError
@@ -26,6 +27,10 @@ _PARSE_ERRORS = 5
 
 class Failed(Exception):
     """The build ended without an engine."""
+
+
+class Starved(Exception):
+    """The builder got no more memory; smaller pools may do."""
 
 
 class Events:
@@ -57,8 +62,8 @@ def main() -> int:
         except (Failed, PlanRefused, GraphError, OSError) as error:
             events.send("failed", message=str(error))
             return 1
-        except MemoryError:
-            events.send("memory")
+        except (Starved, MemoryError) as error:
+            events.send("memory", message=str(error))
             return 1
     return 0
 
@@ -80,6 +85,7 @@ def _build(plan: BuildPlan, events: Events) -> None:
     network = builder.create_network(flavour.network_flags())
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(model.SerializeToString()):
+        _leave_if_starved(logger.said())
         raise Failed(f"{plan.model}: {flavour.name} {flavour.version} {_refusal(parser, logger)}")
     config = builder.create_builder_config()
     for note in flavour.configure(builder, config, plan):
@@ -89,11 +95,17 @@ def _build(plan: BuildPlan, events: Events) -> None:
     config.progress_monitor = monitor
     engine = builder.build_serialized_network(network, config)
     if engine is None:
+        _leave_if_starved(logger.said())
         raise Failed(_explain(plan, flavour, logger.said()))
     flavour.keep_timings(config, plan)
     content = bytes(engine)
     write_whole(plan.target, content)
     events.send("done", size=len(content), builder=f"{flavour.name} {flavour.version}")
+
+
+def _leave_if_starved(said: str) -> None:
+    if starved(said):
+        raise Starved(said)
 
 
 def _set_profile(builder: Any, network: Any, config: Any, shapes: tuple[Shapes, ...]) -> None:
@@ -147,8 +159,7 @@ def _explain(plan: BuildPlan, flavour: Flavour, said: str) -> str:
     if "OutOfMemory" in said or "out of memory" in said.lower():
         return (
             f"{start}: its workspace of {plan.workspace >> 20} MiB is too small for the largest "
-            "shapes, or the device has no more memory. Allow more workspace, or build for a "
-            f"smaller batch or volume. It said: {said}"
+            f"shapes. Allow more workspace, or build for a smaller batch or volume. It said: {said}"
         )
     return f"{start}: {said}"
 

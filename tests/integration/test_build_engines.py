@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from graphs import (
 from onnx import helper
 from runtime_parts import models
 
+from engines import load_engine
 from engines.build import (
     BuildCancelled,
     BuildError,
@@ -180,6 +183,63 @@ def test_a_build_can_be_cancelled_and_leaves_nothing(shipped: BuildPlan) -> None
 def test_a_build_beyond_its_memory_is_tried_twice_and_explained(shipped: BuildPlan) -> None:
     with pytest.raises(BuildError, match=r"stopped for memory twice.* 1024 MiB and of 256 MiB"):
         build(replace(shipped, memory_limit=40 << 20))
+
+
+def test_a_builder_that_takes_too_much_is_stopped_and_succeeds_with_smaller_pools(
+    shipped: BuildPlan, tmp_path: Path
+) -> None:
+    """Memory is really taken, as much as the workspace allows, while a model serves beside it."""
+    script = tmp_path / "hungry.py"
+    script.write_text(
+        "import io, json, sys\n"
+        "line = sys.stdin.readline()\n"
+        "taken = b'x' * json.loads(line)['workspace']\n"
+        "sys.stdin = io.TextIOWrapper(open(0, 'rb', closefd=False))\n"
+        "first = [line]\n"
+        "read = sys.stdin.readline\n"
+        "sys.stdin.readline = lambda: first.pop() if first else read()\n"
+        "from engines.build.worker import main\n"
+        "sys.exit(main())\n",
+        encoding="utf-8",
+    )
+    slices = next(iter(shipped_samples()))
+    served = []
+    with closing(load_engine(SHIPPED, threads=1)) as engine:
+        before = engine.infer(slices)["logits"]
+
+        def serve() -> bool:
+            served.append(np.array_equal(engine.infer(slices)["logits"], before))
+            return False
+
+        result = build(
+            replace(shipped, memory_limit=800 << 20),
+            cancelled=serve,
+            worker=(sys.executable, str(script)),
+        )
+    assert result.workspace == GIB // 4
+    assert re.search(r"stopped for memory at \d{3,4} MiB.* again with 256 MiB", result.warnings[0])
+    assert len(served) > 3
+    assert all(served)
+
+
+def test_a_builder_that_gets_no_more_memory_is_tried_twice_and_explained(
+    shipped: BuildPlan,
+) -> None:
+    """The limit is the kernel's, on the address space: enough to begin with, too little to end."""
+    limited = ("prlimit", f"--as={700 << 20}", sys.executable, "-m", "engines.build.worker")
+    with pytest.raises(BuildError, match=r"for memory twice.*builder said: .*bad_alloc") as told:
+        build(shipped, worker=limited)
+    assert "--precision fp16" in str(told.value)
+    assert not list(shipped.target.parent.iterdir())
+
+
+def test_native_code_that_aborts_for_memory_is_known_by_its_last_words(
+    shipped: BuildPlan,
+) -> None:
+    last = "terminate called after throwing an instance of 'std::bad_alloc'"
+    abort = f'import os, sys; sys.stderr.write("{last}"); sys.stderr.flush(); os.abort()'
+    with pytest.raises(BuildError, match=r"stopped for memory twice.*std::bad_alloc"):
+        build(shipped, worker=(sys.executable, "-c", abort))
 
 
 def test_a_build_the_kernel_killed_is_tried_again_with_smaller_pools(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engines.build.memory import Memory, fitted, memory_here
+from engines.build.memory import Memory, fitted, memory_here, starved
 from engines.build.modules import Flavour, PlanRefused
 from engines.build.plan import BuildPlan
 
@@ -144,3 +144,19 @@ def test_tensorrt_builds_for_its_own_gpu_alone() -> None:
 def test_every_network_is_strongly_typed(flags: dict[str, int], expected: int) -> None:
     kinds = SimpleNamespace(**flags)
     assert tensorrt(NetworkDefinitionCreationFlag=kinds).network_flags() == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("Unexpected exception std::bad_alloc", True),
+        ("[defaultAllocator.cpp::allocate::31] Error Code 1: Cuda Runtime (out of memory)", True),
+        ("[resizePhysical::145] Error Code 2: OutOfMemory (no further information)", True),
+        ("Error Code 2: OutOfMemory (Requested size was 17125948 bytes.)", False),
+        ("Could not find any implementation for node conv1", False),
+    ],
+)
+def test_a_builder_without_memory_is_told_from_a_workspace_too_small(
+    said: str, expected: bool
+) -> None:
+    assert starved(said) is expected
