@@ -92,10 +92,13 @@ class SeriesVolume:
         What was measured.
     ml : float
         Millilitres.
+    bounds_ml : tuple of float, or None
+        (low, high), where a model that compares two studies gave them.
     """
 
     spec: VolumeSpec
     ml: float
+    bounds_ml: tuple[float, float] | None = None
 
     @property
     def value(self) -> Value:
@@ -109,9 +112,18 @@ class SeriesVolume:
 
     @property
     def flagged(self) -> bool:
-        """Whether it lies outside what the package allows."""
+        """Whether it lies outside what the package allows, with all that it may be."""
         low, high = self.spec.flag_below_ml, self.spec.flag_above_ml
-        return (low is not None and self.ml < low) or (high is not None and self.ml > high)
+        least, most = self.bounds_ml or (self.ml, self.ml)
+        return (low is not None and most < low) or (high is not None and least > high)
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The earlier study that a series was compared with; `days` before it."""
+
+    study_uid: str
+    days: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +156,8 @@ class SeriesResult:
         What a model that segments measured.
     inputs : tuple of (str, float)
         What is counted of the images: `edge.feedback.inputs`.
+    compared : Compared or None
+        The earlier study that a model of two studies compared it with.
     """
 
     series_uid: str
@@ -160,6 +174,7 @@ class SeriesResult:
     quality: tuple[Flag, ...] = ()
     volumes: tuple[SeriesVolume, ...] = ()
     inputs: tuple[tuple[str, float], ...] = ()
+    compared: Compared | None = None
 
     @property
     def analysed(self) -> bool:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from edge.alerts.decision import StudyDecision, decide
 from edge.alerts.policy import Step, Told, next_alert
+from edge.analysis.comparison import Earlier
 from edge.analysis.completeness import Evidence, judge
 from edge.analysis.herald import Herald
 from edge.analysis.messages import Close, Loaded, Look, Looked, Reply
@@ -30,7 +31,7 @@ from edge.config import Analysis
 from edge.intake.events import InstanceKept, SenderGone
 from edge.store.heatmaps import keep_heatmaps
 from edge.store.journal import StudyState
-from edge.store.records import Kept, StoredInstance, StoredSeries, StoredStudy
+from edge.store.records import Kept, StoredInstance, StoredStudy
 from edge.store.studies import Store
 
 log = logging.getLogger("scanside.analysis")
@@ -194,7 +195,7 @@ class Coordinator:
             self._reopen(study, series)
         if new.set_aside is None and not series.images:
             series.about = about
-            self._route(series)
+            self._route(study, series)
         series.add(new)
         self._look(study, series, new)
 
@@ -208,12 +209,9 @@ class Coordinator:
     def _look_again(self, study: StudyInProgress, series: SeriesInProgress) -> None:
         """Ask for all that is known of a series once more, from the store."""
         series.start_over()
-        for instance in self._stored(study, series).instances:
+        for instance in self._store.study(study.id).one(series.id).instances:
             if instance.id in series.instances:
                 self._look(study, series, instance)
-
-    def _stored(self, study: StudyInProgress, series: SeriesInProgress) -> StoredSeries:
-        return next(one for one in self._store.study(study.id).series if one.id == series.id)
 
     def _take_up(self, stored: StoredStudy) -> StudyInProgress | None:
         """Bring a study in from the store, as after a restart; None if it is quarantined."""
@@ -227,7 +225,7 @@ class Coordinator:
             about = SeriesAbout.from_json(one.about)
             series = SeriesInProgress(one.id, one.series_uid, about, reopened=one.reopened)
             study.series[one.id] = series
-            self._route(series)
+            self._route(study, series)
             for instance in one.instances:
                 series.add(instance)
                 self._look(study, series, instance)
@@ -238,8 +236,9 @@ class Coordinator:
             self._on_arrived(arrived(study))
         return study
 
-    def _route(self, series: SeriesInProgress) -> None:
-        series.package = self._models.choose(series.about)
+    def _route(self, study: StudyInProgress, series: SeriesInProgress) -> None:
+        series.earlier = Earlier(self._store, study.id, series.about)
+        series.package = self._models.choose(series.about, series.earlier.comparable)
         series.failure = self._models.failure(series.package)
 
     def _look(
@@ -281,7 +280,7 @@ class Coordinator:
     def _close(self, study: StudyInProgress, series: SeriesInProgress) -> None:
         """Have the last slices of a complete series looked at, if there is who looks."""
         if series.can_be_looked_at and series.is_volume:
-            job = volume_job(study, series, self._stored(study, series), self._models.load())
+            job = volume_job(study, series, self._store.study(study.id), self._models.load())
             self._volumes.ask(job)
         elif series.can_be_looked_at:
             self._link.ask(Close(study.id, series.id, series.reopened))
@@ -322,6 +321,7 @@ class Coordinator:
     def _on_volume(self, looked: VolumeLooked) -> None:
         found = self._find(looked.job.series)
         if found is not None and found[1].heard_volume(looked):
+            keep_heatmaps(self._store.journal, found[0].key, found[0].id, looked.maps)
             self._models.ran(found[1].package, looked)
             found[0].tail_inference_ms += looked.inference_ms
             self._go_on(found[0])

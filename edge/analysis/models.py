@@ -10,7 +10,7 @@ from edge.analysis.messages import EngineName, Load, Loaded
 from edge.analysis.routing import SeriesAbout, choose
 from edge.analysis.volume_messages import VolumeLooked
 from edge.packages import Shelf
-from engines import Activated, ActivationError, ModelPackage, PackageError
+from engines import Activated, ActivationError, ModelPackage, PackageError, PriorSpec
 
 log = logging.getLogger("scanside.analysis")
 
@@ -62,9 +62,11 @@ class Models:
         """Whether none can look: then no worker is needed."""
         return self._loading_deaths >= _DEATHS_AT_LOADING
 
-    def choose(self, about: SeriesAbout) -> ModelPackage | None:
-        """Return the package that should look at a series, or None."""
-        return choose(about, self._packages)
+    def choose(
+        self, about: SeriesAbout, comparable: Callable[[PriorSpec], bool]
+    ) -> ModelPackage | None:
+        """Return the package that should look at a series, or None; see `routing.choose`."""
+        return choose(about, self._packages, comparable)
 
     def failure(self, package: ModelPackage | None) -> str | None:
         """Return why a package cannot look, or None when it can."""

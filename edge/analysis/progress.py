@@ -15,6 +15,7 @@ from typing import Any
 from edge.alerts.decision import (
     CONFLICT,
     QUIET,
+    Compared,
     SeriesFinding,
     SeriesResult,
     SeriesVolume,
@@ -23,6 +24,7 @@ from edge.alerts.decision import (
     find,
 )
 from edge.alerts.policy import Told
+from edge.analysis.comparison import NO_PRIOR, Earlier
 from edge.analysis.completeness import Evidence, SeriesFacts
 from edge.analysis.coverage import NONE_JUDGED, not_judged, outside
 from edge.analysis.messages import (
@@ -60,6 +62,7 @@ class SeriesInProgress:
     series_uid: str
     about: SeriesAbout
     package: ModelPackage | None = None
+    earlier: Earlier | None = None  # studies of the patient to compare it with
     failure: str | None = None  # why the chosen package cannot look
     refusal: str | None = None  # why it did not: the slices make no volume
     reopened: int = 0
@@ -159,8 +162,9 @@ class SeriesInProgress:
         self.unreadable.update(looked.unreadable)
         self.inference_ms += looked.inference_ms
         specs = () if self.package is None else self.package.volumes
-        pairs = zip(specs, looked.volumes_ml, strict=False)  # none, or one for each
-        self.volumes = tuple(SeriesVolume(spec, ml) for spec, ml in pairs)
+        bounds = looked.bounds_ml or (None,) * len(looked.volumes_ml)
+        each = zip(specs, looked.volumes_ml, bounds, strict=False)  # none, or one for each
+        self.volumes = tuple(SeriesVolume(*one) for one in each)
         self.refusal = looked.reason
         self.engine = looked.engine
         self.finished = True
@@ -231,6 +235,7 @@ class SeriesInProgress:
             doubts=tuple(self._doubts(analysed, left_out)),
             quality=self._quality(),
             volumes=self.volumes,
+            compared=self._compared(),
             inputs=inputs_of(tuple(self.measures.values())),
         )
 
@@ -259,6 +264,10 @@ class SeriesInProgress:
         )
         return flags(stacked)
 
+    def _compared(self) -> Compared | None:
+        prior = None if self.earlier is None else self.earlier.prior
+        return Compared(prior.study_uid, prior.days) if prior and self.volumes else None
+
     def _reason(self, left_out: frozenset[SliceId]) -> str:
         if not self.images:
             return NOTHING_TO_LOOK_AT
@@ -282,6 +291,8 @@ class SeriesInProgress:
             doubts.append(not_judged(len(left_out), len(self.scores)))
         if analysed and self.unreadable:
             doubts.append(f"{len(self.unreadable)} of {self.images} images could not be read.")
+        if self.earlier is not None and self.earlier.asked and self.earlier.prior is None:
+            doubts.append(NO_PRIOR)
         if analysed and self.evidence is Evidence.QUIET:
             doubts.append(QUIET)
         if self.conflicts:

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from edge.analysis.messages import Load
 from edge.analysis.progress import SeriesInProgress, StudyInProgress
 from edge.analysis.volume_messages import VolumeJob, VolumeLooked
-from edge.store.records import StoredSeries
+from edge.store.records import StoredStudy
 
 log = logging.getLogger("scanside.volumes")
 
@@ -26,11 +26,11 @@ _ROUND_S = 0.2
 
 
 def volume_job(
-    study: StudyInProgress, series: SeriesInProgress, stored: StoredSeries, load: Load
+    study: StudyInProgress, series: SeriesInProgress, stored: StoredStudy, load: Load
 ) -> VolumeJob:
     """Return the job of looking at a complete series that is a volume; `load` says how."""
     assert series.package is not None  # noqa: S101  # the caller asked whether it can be looked at
-    images = (one for one in stored.instances if one.set_aside is None and not one.conflict)
+    images = (one for one in stored.one(series.id).instances if not (one.set_aside or one.conflict))
     return VolumeJob(
         study=study.id,
         series=series.id,
@@ -41,6 +41,7 @@ def volume_job(
         key=study.key.raw,
         threads=load.threads,
         engines=load.store,
+        prior=None if series.earlier is None else series.earlier.prior,
     )
 
 

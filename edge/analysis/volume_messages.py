@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edge.analysis.comparison import PriorSeries
 from edge.analysis.messages import NO_ENGINE, EngineName, Measured
+from edge.store.heatmaps import KeptHeatmap
 from edge.store.spool import Record
 from engines import EngineStore
 
@@ -32,6 +34,8 @@ class VolumeJob:
         For the engine.
     engines : EngineStore or None
         Where activated engines are; None: FP32 in ONNX Runtime alone.
+    prior : PriorSeries or None
+        Of a two-study model: what it compares with.
     """
 
     study: int
@@ -43,6 +47,7 @@ class VolumeJob:
     key: bytes = field(repr=False)
     threads: int
     engines: EngineStore | None
+    prior: PriorSeries | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,10 @@ class VolumeLooked:
         The quality of each image.
     unreadable : tuple of (int, str)
         Instances whose pixels could not be read, and why.
+    bounds_ml : tuple of (float, float)
+        Of each volume, where a two-study model gave them; empty otherwise.
+    maps : tuple of KeptHeatmap
+        Where a two-study model saw what changed.
     note : str
         For the log, to whoever looks after the models; may be empty.
     """
@@ -75,4 +84,6 @@ class VolumeLooked:
     inference_ms: float = 0.0
     measured: tuple[Measured, ...] = ()
     unreadable: tuple[tuple[int, str], ...] = ()
+    bounds_ml: tuple[tuple[float, float], ...] = ()
+    maps: tuple[KeptHeatmap, ...] = ()
     note: str = ""

@@ -11,12 +11,15 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
 import cv2
 import numpy as np
 
+from edge.analysis.compared import Compared, compare_studies
+from edge.analysis.comparison import PriorSeries
 from edge.analysis.messages import Measured
 from edge.analysis.models import ENGINE_FAILED
 from edge.analysis.volume_messages import VolumeJob, VolumeLooked
@@ -24,7 +27,9 @@ from edge.imaging.conform import CannotConform, conform
 from edge.imaging.header import Limits, UnreadableInstance
 from edge.imaging.pixels import Slice, decode
 from edge.imaging.quality import expected_anatomy, measure
+from edge.imaging.registration import CannotAlign
 from edge.imaging.volume import NoVolume, assemble
+from edge.store.heatmaps import KeptHeatmap
 from edge.store.spool import read_record
 from edge.store.study_key import SealBroken, StudyKey
 from engines import (
@@ -52,11 +57,13 @@ def look(job: VolumeJob) -> VolumeLooked:
         why = ", ".join(sorted({reason for _, reason in unreadable}))
         reason = f"{len(unreadable)} of {len(job.images)} images could not be read: {why}"
         return VolumeLooked(job, (), reason, measured=measured, unreadable=unreadable)
-    try:
-        volumes, spent = _ask(serving, slices)
-    except (NoVolume, CannotConform, EngineError) as error:
-        return VolumeLooked(job, (), str(error), measured=measured)
     name = (serving.engine.name, serving.engine.precision)
+    try:
+        if serving.package.prior is not None:
+            return _compare(job, serving, slices, measured)
+        volumes, spent = _ask(serving, slices)
+    except (NoVolume, CannotConform, CannotAlign, EngineError) as error:
+        return VolumeLooked(job, (), str(error), measured=measured)
     return VolumeLooked(job, volumes, None, name, spent, measured)
 
 
@@ -97,6 +104,50 @@ def _ask(serving: Serving, slices: list[Slice]) -> tuple[tuple[float, ...], floa
     classes = segment(scores)
     found = tuple(volume_ml(one, classes, spec.spacing_mm) for one in package.volumes)
     return found, spent
+
+
+def _compare(
+    job: VolumeJob, serving: Serving, slices: list[Slice], measured: tuple[Measured, ...]
+) -> VolumeLooked:
+    if job.prior is None:
+        return VolumeLooked(job, (), "no earlier study to compare with", measured=measured)
+    current = assemble(slices)
+    try:
+        prior = assemble(_prior_slices(job.prior))
+    except (NoVolume, UnreadableInstance, SealBroken, OSError) as error:
+        reason = f"the earlier study cannot be compared with: {error}"
+        return VolumeLooked(job, (), reason, measured=measured)
+    found = compare_studies(serving, current, prior, threads=job.threads)
+    return VolumeLooked(
+        job,
+        tuple(one.ml for one in found.amounts),
+        None,
+        (serving.engine.name, serving.engine.precision),
+        found.inference_ms,
+        measured,
+        bounds_ml=tuple((one.low, one.high) for one in found.amounts),
+        maps=_maps(found, _in_order(slices, measured), current.voxels.shape[2]),
+    )
+
+
+def _prior_slices(prior: PriorSeries) -> list[Slice]:
+    key = StudyKey(prior.key)
+    return [
+        one for record in prior.images for one in decode(read_record(record, key), limits=Limits())
+    ]
+
+
+def _in_order(slices: Sequence[Slice], measured: Sequence[Measured]) -> list[tuple[int, int]]:
+    """Return which image each slice of the volume is, from low to high."""
+    pairs = zip(slices, measured, strict=True)  # one of each for every image, as they were read
+    placed = sorted(pairs, key=lambda pair: pair[0].position_mm or 0.0)
+    return [(one.instance, one.frame) for _, one in placed]
+
+
+def _maps(found: Compared, images: list[tuple[int, int]], slices: int) -> tuple[KeptHeatmap, ...]:
+    if len(images) != slices:
+        return ()  # two images lie at one place: which of them the volume holds is not told
+    return tuple(KeptHeatmap(*images[one.place], one.code, one.values) for one in found.shown)
 
 
 def main() -> None:

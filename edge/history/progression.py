@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from edge.alerts.decision import StudyDecision, Value, key_of
+from edge.alerts.decision import SeriesVolume, StudyDecision, Value, key_of
 from edge.alerts.message import Progression
 from edge.alerts.topics import URGENCIES
 
 _UNCHANGED = 0.1  # of the earlier volume
 _UNCHANGED_ML = 0.5
+_THRESHOLD = "The bounds are of the threshold alone; a physician compares the images."
+_NOISE = "Not clear of what two scans of one brain differ by."
 _RANK = ("new", "larger", "smaller", "resolved", "unchanged")
 
 
@@ -77,6 +79,36 @@ def progression(
             )
             found.append((URGENCIES.index(said.spec.urgency), _RANK.index(change), one))
     return min(found, key=lambda item: item[:2])[2] if found else None
+
+
+def measured_change(decision: StudyDecision) -> Progression | None:
+    """Return what a model that compares two studies measured, or None where none did.
+
+    The first of its findings is what grew, the others what shrank. It is called a change where the
+    lower bound is above what two scans of one brain differ by.
+    """
+    for series in decision.series:
+        if series.compared is None or not series.volumes:
+            continue
+        most = max(series.volumes, key=lambda one: _bounds(one)[0])
+        clear = _bounds(most)[0] > _UNCHANGED_ML
+        figures = "; ".join(
+            f"{one.spec.label}: {one.ml:.1f} ml ({_bounds(one)[0]:.1f} to {_bounds(one)[1]:.1f})"
+            for one in series.volumes
+        )
+        return Progression(
+            prior_study_uid=series.compared.study_uid,
+            interval_days=round(series.compared.days, 3),
+            change=("larger" if most is series.volumes[0] else "smaller") if clear else "unchanged",
+            value=round(most.ml, 6),
+            unit="ml",
+            text=f"{figures}. {_THRESHOLD if clear else _NOISE}",
+        )
+    return None
+
+
+def _bounds(volume: SeriesVolume) -> tuple[float, float]:
+    return volume.bounds_ml or (volume.ml, volume.ml)
 
 
 def _compared(label: str, before: Value, now: Value, unit: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from edge.alerts.decision import StudyDecision
 from edge.alerts.message import Progression
 from edge.alerts.policy import Told
-from edge.history.progression import Prior, progression
+from edge.history.progression import Prior, measured_change, progression
 from edge.store.priors import KeptPrior
 
 
@@ -26,6 +26,9 @@ def since(
     priors : sequence of KeptPrior
         The patient's other studies, in any order.
     """
+    compared = measured_change(decision)
+    if compared is not None:
+        return compared
     dated = [one.acquired for one in decision.series if one.acquired]
     acquired = _moment(min(dated, default=""), first_byte)
     earlier = [

@@ -114,6 +114,10 @@ class StoredStudy:
     last_byte: float
     series: tuple[StoredSeries, ...]
 
+    def one(self, series_id: int) -> StoredSeries:
+        """Return one of its series."""
+        return next(one for one in self.series if one.id == series_id)
+
 
 def seal_json(key: StudyKey, value: dict[str, Any]) -> bytes:
     """Seal a JSON object with a study's key, for the journal."""

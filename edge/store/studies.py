@@ -294,6 +294,20 @@ class Store:
         """Return the other studies of a study's patient that something was said of."""
         return read_priors(self.journal, self._device_key, study_id)
 
+    def others(self, study_id: int) -> tuple[StoredStudy, ...]:
+        """Return the other studies of a study's patient, in the order they came.
+
+        None for a study that does not say whose it is: what is nobody's is not compared.
+        """
+        with self.journal.reading() as read:
+            rows = read.execute(
+                "SELECT * FROM studies WHERE id != ? AND pseudonym ="
+                " (SELECT pseudonym FROM studies WHERE id = ?) ORDER BY id",
+                (study_id, study_id),
+            ).fetchall()
+            found = [read_study(read, row, self._device_key, self._spool) for row in rows]
+        return tuple(one for one in found if one.identity.get("patient_id"))
+
     def close(self) -> None:
         """Close the spool and the journal."""
         with self._lock:

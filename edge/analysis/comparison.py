@@ -1,0 +1,115 @@
+"""Which earlier series of the patient a two-study model compares a new one with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+from edge.analysis.routing import SeriesAbout, named
+from edge.store.records import StoredStudy
+from edge.store.spool import Record
+from edge.store.studies import Store
+from engines import PriorSpec
+
+NO_PRIOR = "No earlier study to compare with."
+
+
+@dataclass(frozen=True, slots=True)
+class PriorSeries:
+    """An earlier series to compare with.
+
+    Parameters
+    ----------
+    study_uid : str
+    acquired : str
+        ISO 8601.
+    days : float
+        Before the study that is compared.
+    images : tuple of Record
+        Where its bytes are.
+    key : bytes
+        Its study's.
+    """
+
+    study_uid: str
+    acquired: str
+    days: float
+    images: tuple[Record, ...]
+    key: bytes = field(repr=False)
+
+
+class Earlier:
+    """What there is to compare one series with, looked up when a model asks.
+
+    Parameters
+    ----------
+    store : Store
+    study_id : int
+        Of the series' study.
+    about : SeriesAbout
+        Of the series.
+    """
+
+    def __init__(self, store: Store, study_id: int, about: SeriesAbout) -> None:
+        self._store = store
+        self._study_id = study_id
+        self._about = about
+        self.asked = False
+        self.prior: PriorSeries | None = None
+
+    def comparable(self, spec: PriorSpec) -> bool:
+        """Return whether there is an earlier series as a two-study model wants it; it is kept."""
+        self.asked = True
+        self.prior = find_prior(self._store.others(self._study_id), self._about, spec)
+        return self.prior is not None
+
+
+def find_prior(
+    others: Iterable[StoredStudy], about: SeriesAbout, spec: PriorSpec
+) -> PriorSeries | None:
+    """Return the newest earlier series that may be compared, or None.
+
+    A series that does not say when it was made has no place in time: neither it, nor anything with
+    it, is compared.
+
+    Parameters
+    ----------
+    others : iterable of StoredStudy
+        The patient's other studies.
+    about : SeriesAbout
+        Of the series at hand.
+    spec : PriorSpec
+        What the model asks for.
+    """
+    now = _moment(about.acquired)
+    if now is None:
+        return None
+    found: list[PriorSeries] = []
+    for study in others:
+        for series in study.series:
+            known = SeriesAbout.from_json(series.about)
+            then = _moment(known.acquired)
+            if then is None or series.evidence is None or known.modality != about.modality:
+                continue
+            days = (now - then).total_seconds() / 86400
+            if days < spec.least_days or not named(known, spec):
+                continue
+            images = (
+                one.record for one in series.instances if one.set_aside is None and not one.conflict
+            )
+            found.append(
+                PriorSeries(
+                    study.study_uid, known.acquired or "", days, tuple(images), study.key.raw
+                )
+            )
+    return min(found, key=lambda one: one.days, default=None)
+
+
+def _moment(acquired: str | None) -> datetime | None:
+    """Return when a series was made; a scanner's time without a zone is taken for UTC."""
+    try:
+        moment = datetime.fromisoformat(acquired or "")
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)
