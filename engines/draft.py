@@ -10,14 +10,16 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engines.fields import TO_FILL_IN, FieldError, read_toml
-from engines.interview import Interview, Tensor
+from engines.fields import TO_FILL_IN, FieldError, read_toml, spans
+from engines.interview import Interview, Size, Tensor
 
 Tables = dict[str, Any]
 
+_MOST_NEIGHBOURS = 16
 _BACKGROUND = {"background", "unknown"}
 _ORDER = ("model", "input", "output", "routes", "finding", "aggregate", "checks")
 _TEXTS = {
@@ -30,6 +32,38 @@ _TEXTS = {
 
 class DraftError(ValueError):
     """A draft cannot be written; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """What a person has yet to write, in one table or alike in several of a list.
+
+    Parameters
+    ----------
+    table : str
+        As in ``finding``.
+    numbers : tuple of int
+        Which of the list, from 1; empty where the table is no list.
+    key : str
+    what : str
+        What is wanted.
+    """
+
+    table: str
+    numbers: tuple[int, ...]
+    key: str
+    what: str
+
+    @property
+    def values(self) -> int:
+        """How many values that is."""
+        return max(1, len(self.numbers))
+
+    def __str__(self) -> str:
+        if not self.numbers:
+            return f"[{self.table}] {self.key}: {self.what}"
+        word = "number" if len(self.numbers) == 1 else "numbers"
+        return f"[[{self.table}]] {word} {spans(self.numbers)} {self.key}: {self.what}"
 
 
 def read_labels(file: Path) -> tuple[tuple[int, str], ...]:
@@ -112,7 +146,7 @@ def draft(
                 "body_parts": fill_in('a list such as ["HEAD", "BRAIN"]'),
             }
         ],
-        "finding": [_finding(*one, segments=segments) for one in _told(labels, facts)],
+        "finding": [_finding(*one, facts) for one in _told(labels, facts)],
         "aggregate": {
             "kind": "class_volume" if segments else fill_in("max, noisy_or or top_k_mean")
         },
@@ -134,9 +168,13 @@ def fill_in(text: str) -> str:
     return f"{TO_FILL_IN}: {text}"
 
 
-def unfilled(tables: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what a person has yet to write, as ``[model] licence: ...``, in order."""
-    return tuple(_unfilled(tables))
+def unfilled(tables: Mapping[str, Any]) -> tuple[Gap, ...]:
+    """Return what a person has yet to write, in order; what is alike in a list is told once."""
+    told: dict[tuple[str, str, str], tuple[int, ...]] = {}
+    for table, number, key, what in _unfilled(tables):
+        before = told.get((table, key, what), ())
+        told[table, key, what] = before if number is None else (*before, number)
+    return tuple(Gap(table, numbers, key, what) for (table, key, what), numbers in told.items())
 
 
 def to_toml(tables: Mapping[str, Any], source: str) -> str:
@@ -177,15 +215,28 @@ def _input(tensor: Tensor, *, segments: bool) -> Tables:
         found["axes"] = fill_in("which way depth, height, width run in the patient, such as LIA")
     found["normalise"] = fill_in(
         "windows, and then a key windows = [[level, width]]; or percentile, and then a key "
-        "percentiles = [2, 98]"
+        "percentiles = [2, 98]; the model is given 0 to 1, and what it subtracts and divides by "
+        "must be in its graph"
     )
     if not segments:
         found["neighbours"] = (
-            0
-            if channels == 1
-            else fill_in(f"slices on each side; the model has {channels} channels")
+            0 if channels == 1 else fill_in(f"slices on each side; {_arrangements(channels)}")
         )
     return found
+
+
+def _arrangements(channels: Size) -> str:
+    """Return how windows and neighbours can make up a number of channels."""
+    assert isinstance(channels, int)  # noqa: S101  # a free number is an obstacle
+    ways = [
+        f"{side} with {channels // (2 * side + 1)} window{'s' * (channels != 2 * side + 1)}"
+        for side in range(_MOST_NEIGHBOURS + 1)
+        if channels % (2 * side + 1) == 0
+    ]
+    return (
+        f"the model has {channels} channels, windows x (2 x neighbours + 1): {' or '.join(ways)} "
+        "(the same window may be written more than once)"
+    )
 
 
 def _told(labels: Sequence[tuple[int, str]], facts: Interview) -> Sequence[tuple[int, str]]:
@@ -198,7 +249,7 @@ def _told(labels: Sequence[tuple[int, str]], facts: Interview) -> Sequence[tuple
     return [(index, fill_in(f"what output {index} is")) for index in range(first, count)]
 
 
-def _finding(index: int, label: str, *, segments: bool) -> Tables:
+def _finding(index: int, label: str, facts: Interview) -> Tables:
     found: Tables = {
         "code": {
             "scheme": fill_in("SCT, RADLEX, DCM or 99 and a private name"),
@@ -207,12 +258,13 @@ def _finding(index: int, label: str, *, segments: bool) -> Tables:
         },
         "label": label,
     }
-    if segments:
+    if facts.kind == "segmentation":
         found["classes"] = [index]
     else:
         found["output"] = index
         found["calibration"] = fill_in(
             "[a, b] for sigmoid(a * logit + b), fitted on known patients"
+            + (f"; here the logit is what {facts.last} gives" if facts.probabilities else "")
         )
         found["threshold"] = fill_in("study score from which it is stated, 0 to 1")
         found["abstain"] = fill_in("[low, high] around the threshold: called uncertain")
@@ -220,18 +272,22 @@ def _finding(index: int, label: str, *, segments: bool) -> Tables:
     return found
 
 
-def _unfilled(tables: Mapping[str, Any]) -> Iterator[str]:
+def _unfilled(tables: Mapping[str, Any]) -> Iterator[tuple[str, int | None, str, str]]:
     for key in _ORDER:
         value = tables.get(key, {})
         many = isinstance(value, list)
         for number, item in enumerate(value if many else [value], start=1):
-            where = f"[[{key}]] number {number}" if many else f"[{key}]"
             for name, one in item.items():
                 inner = one.items() if isinstance(one, dict) else [("", one)]
                 for part, text in inner:
                     if isinstance(text, str) and text.startswith(TO_FILL_IN):
                         what = text.removeprefix(f"{TO_FILL_IN}: ")
-                        yield f"{where} {f'{name}.{part}' if part else name}: {what}"
+                        yield (
+                            key,
+                            number if many else None,
+                            f"{name}.{part}" if part else name,
+                            what,
+                        )
 
 
 def _is_tables(value: object) -> bool:

@@ -200,7 +200,7 @@ class Table:
             if isinstance(value, str) and value.startswith(TO_FILL_IN):
                 raise Unfilled(
                     f"{self._file}: {self._where} {key} is still to be filled in. "
-                    f"It is {allowed}. The draft says: {value}"
+                    f"It is {allowed}. The draft says: {value}."
                 )
             return value
         if default is _REQUIRED:
@@ -244,6 +244,28 @@ def read_toml(file: Path) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise FieldError(f"{file}: not valid TOML: {error}.") from error
+
+
+def left_to_fill_in(file: Path) -> str:
+    """Return a sentence: how many values of a draft a person has yet to write, on which lines."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    found = [(number, line.count(f'"{TO_FILL_IN}')) for number, line in enumerate(lines, start=1)]
+    numbers = [number for number, count in found if count]
+    total = sum(count for _, count in found)
+    if total == 1:
+        return "It is the last one."
+    return f"In all {total} values say {TO_FILL_IN}, on lines {spans(numbers)}."
+
+
+def spans(numbers: Sequence[int]) -> str:
+    """Return rising numbers as people write them: ``1, 4 to 6, 9``."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] + 1 == number:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
 
 
 def _is_number(value: object) -> bool:

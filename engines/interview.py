@@ -25,6 +25,7 @@ Size = int | str | None
 
 _MODEL_BYTES = 512 * 1024 * 1024
 _FLOAT = "float32"
+_SQUASHING = {"Softmax", "Sigmoid"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,8 @@ class Interview:
         Bytes of the file.
     digest : str
         SHA-256 of the file.
+    last : str
+        The operator that the first output comes out of; empty where it is an input.
     """
 
     inputs: tuple[Tensor, ...]
@@ -79,6 +82,12 @@ class Interview:
     parameters: int
     size: int
     digest: str
+    last: str
+
+    @property
+    def probabilities(self) -> bool:
+        """Whether the model ends in what makes probabilities, where a package wants logits."""
+        return self.kind == "logits" and self.last in _SQUASHING
 
     @property
     def kind(self) -> OutputKind | None:
@@ -149,6 +158,7 @@ def interview(file: Path) -> Interview:
         parameters=sum(prod(tensor.dims) for tensor in graph.initializer),
         size=len(content),
         digest=hashlib.sha256(content).hexdigest(),
+        last=next((one.op_type for one in graph.node if graph.output[0].name in one.output), ""),
     )
 
 

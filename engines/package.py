@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import get_args
 
-from engines.fields import FieldError, Table, Unfilled, read_table
+from engines.fields import FieldError, Table, Unfilled, left_to_fill_in, read_table
 from engines.guards import coverage, familiar, prior, swept
 from engines.manifest import (
     MODEL_FILE,
@@ -70,7 +70,7 @@ class PackageError(ValueError):
 
 
 class PackageDraft(PackageError):
-    """A package is not finished: the message names the first value that is to be filled in."""
+    """A package is not finished: the message names a value to be filled in, and all their lines."""
 
 
 class ModelDamaged(PackageError):
@@ -114,7 +114,7 @@ def read_package(folder: Path) -> ModelPackage:
     try:
         return _read(folder)
     except Unfilled as error:
-        raise PackageDraft(str(error)) from error
+        raise PackageDraft(f"{error} {left_to_fill_in(folder / PACKAGE_FILE)}") from error
     except FieldError as error:
         raise PackageError(str(error)) from error
 

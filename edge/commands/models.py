@@ -196,6 +196,12 @@ def _add(options: argparse.Namespace) -> int:
         print(f"  {said.builder}: {said.problem or refused or 'takes every node'}")
     if facts.obstacles:
         raise CommandError("No package can be made of it.\n  " + "\n  ".join(facts.obstacles))
+    if facts.probabilities:
+        print(
+            f"  note      {facts.outputs[0].name!r} comes out of {facts.last}; a package puts a "
+            "sigmoid on what the model gives. Better export it without its last "
+            f"{facts.last}."
+        )
     try:
         labels = () if options.labels is None else draft.read_labels(options.labels)
         answers = None if options.answers is None else draft.read_answers(options.answers)
@@ -208,10 +214,15 @@ def _add(options: argparse.Namespace) -> int:
     print(f"Wrote {folder}.")
     missing = draft.unfilled(tables)
     if missing:
-        print(f"A person must fill in {len(missing)} values in {folder / PACKAGE_FILE}:")
+        values = sum(one.values for one in missing)
+        print(f"A person must fill in {values} values in {folder / PACKAGE_FILE}:")
         for line in missing:
             print(f"  {line}")
-    print(f"Then: scanside models checkset {name} FILE, and scanside models check {name}")
+    first = facts.inputs[0]
+    kind = "npz" if facts.kind == "logits" else "nii.gz"
+    if facts.kind == "logits":
+        print(f"Its check set is made of an npz that holds {first}, from 0 to 1.")
+    print(f"Then: scanside models checkset {name} FILE.{kind}, and scanside models check {name}")
     return 0
 
 

@@ -40,7 +40,8 @@ def read_samples(file: Path, inputs: Sequence[str], *, batch: int = 1) -> list[F
     inputs : sequence of str
         Names of the model's inputs.
     batch : int
-        Samples in one run.
+        Samples in one run, at most. Every run has as many as the others: the collectors of int8
+        stack what the runs gave.
 
     Returns
     -------
@@ -61,6 +62,7 @@ def read_samples(file: Path, inputs: Sequence[str], *, batch: int = 1) -> list[F
     if len(lengths) != 1 or 0 in lengths:
         raise GraphError(f"{file}: every input needs the same number of samples, at least one.")
     count = lengths.pop()
+    batch = max(size for size in range(1, min(batch, count) + 1) if count % size == 0)
     return [
         {name: array[start : start + batch] for name, array in arrays.items()}
         for start in range(0, count, batch)

@@ -83,21 +83,34 @@ def test_a_draft_is_refused_and_names_what_is_to_be_filled_in(tmp_path: Path) ->
     tables = draft(facts, "some")
     (tmp_path / "some.onnx").rename(tmp_path / "model.onnx")
     (tmp_path / "model.toml").write_text(to_toml(tables, "some.onnx"), encoding="utf-8")
-    with pytest.raises(PackageDraft, match="intended_use is still to be filled in"):
+    with pytest.raises(
+        PackageDraft,
+        match=r"intended_use is still .* In all 26 values say FILL IN, on lines 8 to 11, 18 to 19,",
+    ):
         load_package(tmp_path)
     missing = unfilled(tables)
     for words in (
         "[model] limits:",
         "[input] normalise:",
-        "[input] neighbours: slices on each side; the model has 3 channels",
+        "[input] neighbours: slices on each side; the model has 3 channels, windows x (2 x "
+        "neighbours + 1): 0 with 3 windows or 1 with 1 window ",
         "[[routes]] number 1 modality:",
-        "[[finding]] number 2 code.value:",
+        "[[finding]] numbers 1 to 2 code.value:",
         "[[finding]] number 2 label:",
-        "[[finding]] number 1 calibration:",
+        "[[finding]] numbers 1 to 2 calibration:",
         "[aggregate] kind:",
         "[checks] parity_tolerance:",
     ):
-        assert any(one.startswith(words) for one in missing), words
+        assert any(str(one).startswith(words) for one in missing), words
+    assert sum(one.values for one in missing) == 26
+
+
+def test_a_model_that_ends_in_probabilities_is_told_of(tmp_path: Path) -> None:
+    facts = interview(saved(classifier(1, operator="Softmax"), tmp_path))
+    assert facts.probabilities
+    calibration = next(one for one in unfilled(draft(facts, "some")) if one.key == "calibration")
+    assert calibration.what.endswith("here the logit is what Softmax gives")
+    assert not interview(saved(classifier(1), tmp_path)).probabilities
 
 
 def test_what_the_graph_knows_is_not_asked(tmp_path: Path) -> None:
