@@ -59,7 +59,8 @@ def collect() -> Catalog:
 def labels_missing(folder: Path) -> list[str]:
     """Return the labels of shipped packages that a language's glossary lacks."""
     glossary = read(folder, GLOSSARY)
-    labels = {one.label for package in map(load_package, shipped()) for one in package.findings}
+    packages = map(load_package, shipped())
+    labels = {one.label for each in packages for one in (*each.findings, *each.volumes)}
     return sorted(label for label in labels if glossary is None or glossary.get(label) is None)
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.alerts.decision import SeriesFinding, SliceId, find
+from edge.alerts.decision import SeriesFinding, SeriesVolume, SliceId, find
 from edge.analysis.coverage import NONE_JUDGED, outside
 from edge.analysis.stack import SliceStack
 from edge.imaging.pixels import Slice, voi
 from edge.imaging.prepare import prepare_for
 from edge.imaging.quality import expected_anatomy, measure
-from engines import Engine, ModelPackage, calibrate, segment, volume_ml
+from engines import Engine, ModelPackage, amount, calibrate, segment, volume_ml
 
 _AT_ONCE = 8
 
@@ -37,12 +37,15 @@ class Answer:
         Empty for a probability.
     verdict : str
         ``flagged``, ``uncertain``, ``not flagged``, or ``measured``.
+    bounds : tuple of float, or None
+        Of a volume that changed between two studies: (low, high), ml.
     """
 
     label: str
     value: float
     unit: str
     verdict: str
+    bounds: tuple[float, float] | None = None
 
 
 def input_of(package: ModelPackage, slices: Sequence[Slice]) -> NDArray[np.float32]:
@@ -139,15 +142,22 @@ def _verdict(found: SeriesFinding) -> str:
 def _measured(
     engine: Engine, package: ModelPackage, inputs: NDArray[np.float32]
 ) -> tuple[Answer, ...]:
-    classes = segment(engine.infer({package.input.tensor: inputs})[package.output.tensor][0])
+    scores = engine.infer({package.input.tensor: inputs})[package.output.tensor][0]
     spacing = package.input.spacing_mm
     assert spacing is not None  # noqa: S101  # a volume's package has one
-    found = []
-    for one in package.volumes:
-        size = volume_ml(one, classes, spacing)
-        below = one.flag_below_ml is not None and size < one.flag_below_ml
-        above = one.flag_above_ml is not None and size > one.flag_above_ml
-        bounded = one.flag_below_ml is not None or one.flag_above_ml is not None
-        verdict = "flagged" if below or above else "not flagged" if bounded else "measured"
-        found.append(Answer(one.label, size, "ml", verdict))
-    return tuple(found)
+    if package.prior is None:
+        classes = segment(scores)
+        found = [SeriesVolume(one, volume_ml(one, classes, spacing)) for one in package.volumes]
+    else:
+        amounts = [(one, amount(one, scores, spacing)) for one in package.volumes]
+        found = [SeriesVolume(spec, one.ml, (one.low, one.high)) for spec, one in amounts]
+    return tuple(
+        Answer(one.spec.label, one.ml, "ml", _size_verdict(one), one.bounds_ml) for one in found
+    )
+
+
+def _size_verdict(found: SeriesVolume) -> str:
+    if found.flagged:
+        return "flagged"
+    bounded = found.spec.flag_below_ml is not None or found.spec.flag_above_ml is not None
+    return "not flagged" if bounded else "measured"

@@ -20,7 +20,10 @@ from edge.commands.arguments import CommandError, Commands, command, config_opti
 from edge.config import load_config
 from edge.imaging.conform import CannotConform, conform
 from edge.imaging.nifti import UnreadableVolume, read_nifti
+from edge.imaging.pair import pair
 from edge.imaging.pixels import Limits, Slice, UnreadableInstance, decode
+from edge.imaging.registration import CannotAlign, align
+from edge.imaging.volume import Volume
 from edge.packages import Shelf
 from engines import ModelPackage, serve
 
@@ -32,15 +35,38 @@ def add(models: Commands[argparse.ArgumentParser]) -> None:
     trial.add_argument(
         "file", type=Path, help="a folder of one DICOM series, a .nii.gz volume, or an npz"
     )
+    trial.add_argument(
+        "--prior",
+        type=Path,
+        metavar="FILE",
+        help="the earlier study, a .nii.gz, for a model that compares two",
+    )
     trial.add_argument("--json", action="store_true", help="print JSON")
     config_option(trial)
 
 
 def read_volume(file: Path, package: ModelPackage) -> NDArray[np.float32]:
     """Read a NIfTI file as a package's input, (channels, depth, height, width)."""
+    if package.prior is not None:
+        raise CommandError(
+            f"{package.name} compares two studies: give `models try` the earlier one with --prior, "
+            "and `models checkset` an npz."
+        )
     try:
         return conform(*read_nifti(file), package.input)
     except (CannotConform, UnreadableVolume) as error:
+        raise CommandError(str(error)) from error
+
+
+def read_pair(file: Path, earlier: Path, package: ModelPackage) -> NDArray[np.float32]:
+    """Read two NIfTI files as the input of a package that compares two studies."""
+    if package.prior is None:
+        raise CommandError(f"{package.name} looks at one study: leave --prior out.")
+    try:
+        current, prior = Volume(*read_nifti(file)), Volume(*read_nifti(earlier))
+        alignment = align(current, prior, least=package.prior.least_similarity)
+        return pair(current, prior, alignment, package.input)
+    except (CannotAlign, CannotConform, UnreadableVolume) as error:
         raise CommandError(str(error)) from error
 
 
@@ -50,7 +76,10 @@ def _try(options: argparse.Namespace) -> int:
     found = shelf.find(options.name)
     if found.package is None:
         raise CommandError(found.problem)
-    inputs = _inputs(options.file, found.package)
+    if options.prior is None:
+        inputs = _inputs(options.file, found.package)
+    else:
+        inputs = read_pair(options.file, options.prior, found.package)[None]
     serving = serve(found.folder, shelf.store, threads=config.analysis.threads)
     with closing(serving.engine) as engine:
         began = time.perf_counter()
@@ -72,7 +101,8 @@ def _print(said: tuple[Answer, ...]) -> None:
     table = Table("finding", "value", "", "", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for one in said:
         value = f"{one.value:.1f}" if one.unit else f"{one.value:.3f}"
-        table.add_row(one.label, value, one.unit, one.verdict)
+        bounds = "" if one.bounds is None else f" ({one.bounds[0]:.1f} to {one.bounds[1]:.1f})"
+        table.add_row(one.label, value, one.unit, f"{one.verdict}{bounds}")
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(table)
     console.print(NOTICE)

@@ -18,7 +18,7 @@ def _(text: str) -> str:
 
 
 # Places that hold words, each said by itself; all others hold figures.
-_WORDS = {"label": None, "labels": ", ", "cause": None, "sides": ", ", "words": " "}
+_WORDS = {"label": None, "also": None, "labels": ", ", "cause": None, "sides": ", ", "words": " "}
 
 FORMS = (
     # What could not be looked at
@@ -86,6 +86,15 @@ FORMS = (
     _(
         "%(label)s: probability %(then)s then, %(now)s now; not flagged both times. A probability is no measure of size."
     ),
+    _(
+        "%(label)s: %(ml)s ml (%(low)s to %(high)s); %(also)s: %(ml2)s ml (%(low2)s to %(high2)s). The bounds are of the threshold alone; a physician compares the images."
+    ),
+    _(
+        "%(label)s: %(ml)s ml (%(low)s to %(high)s); %(also)s: %(ml2)s ml (%(low2)s to %(high2)s). Not clear of what two scans of one brain differ by."
+    ),
+    _(
+        "the two studies could not be aligned: they correlate by %(value)s where one head gives %(least)s or more"
+    ),
     # Where a finding is seen
     _("patient's %(sides)s"),
     _("%(words)s of the image"),
@@ -93,6 +102,10 @@ FORMS = (
 COMMA = _(", ")
 WHOLE = (
     _("The image does not look like what the model knows, so the model abstains."),
+    _("No earlier study to compare with."),
+    _("no earlier study to compare with"),
+    _("the two studies could not be aligned: they show no common part"),
+    _("the two studies could not be aligned: one of them is empty"),
     _("left"),
     _("right"),
     _("front"),

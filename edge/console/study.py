@@ -12,8 +12,10 @@ What the browser fetches:
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -26,6 +28,7 @@ from edge.console.language import Language
 from edge.console.pictures import PictureSeries
 from edge.console.visits import Visit, page
 from edge.console.words import _
+from edge.store.heatmaps import KeptHeatmap
 
 # Level and width in HU, as radiology departments use them for CT.
 PRESETS = {
@@ -128,7 +131,10 @@ def _manifest(visit: Visit, study: int, card: Card) -> dict[str, Any]:
         "title": f"{card.arrived.modality} {card.arrived.body_part}".strip(),
         "taken": visit.language.moment(card.arrived.first_byte),
         "series": [_series(one, visit.language) for one in series],
-        "keys": _keys(speaking, series, visit.language),
+        "keys": [
+            *_keys(speaking, series, visit.language),
+            *_changes(speaking, heat, visit.language),
+        ],
         "heat": [[one.instance, one.frame, one.finding] for one in heat],
     }
 
@@ -163,3 +169,24 @@ def _keys(
         for one in findings
         if one.key_image_uid in by_uid
     ]
+
+
+def _changes(
+    alert: Alert | None, heat: Sequence[KeptHeatmap], speak: Language
+) -> list[dict[str, Any]]:
+    """Return for each measurement with maps the picture that shows most of it."""
+    keys = []
+    for one in () if alert is None else alert.measurements:
+        code = f"{one.code.scheme}:{one.code.value}"
+        maps = [held for held in heat if held.finding == code]
+        if maps:
+            most = max(maps, key=lambda held: int(np.count_nonzero(held.values)))
+            keys.append(
+                {
+                    "instance": most.instance,
+                    "code": code,
+                    "label": speak.say(one.label),
+                    "flagged": one.flagged,
+                }
+            )
+    return keys

@@ -72,6 +72,11 @@ def test_every_quality_flag_is_said_in_arabic(text: str) -> None:
         "Not reliable enough to flag: Pneumonia, Intracranial hemorrhage.",
         "Intracranial hemorrhage: probability 0.10 then, 0.93 now; flagged now and not then.",
         "Intracranial hemorrhage: 12.0 ml then, 31.5 ml now.",
+        "Brighter than before: 2.9 ml (2.0 to 5.0); Darker than before: 0.0 ml (0.0 to 0.1). "
+        "Not clear of what two scans of one brain differ by.",
+        "the two studies could not be aligned: they correlate by 0.82 where one head gives 0.93 or "
+        "more",
+        "No earlier study to compare with.",
         "patient's left, back, upper",
         "lower right of the image",
         "middle of the image",
