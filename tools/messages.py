@@ -60,7 +60,11 @@ def labels_missing(folder: Path) -> list[str]:
     """Return the labels of shipped packages that a language's glossary lacks."""
     glossary = read(folder, GLOSSARY)
     packages = map(load_package, shipped())
-    labels = {one.label for each in packages for one in (*each.findings, *each.volumes)}
+    labels = {
+        label
+        for each in packages
+        for label in [one.label for one in each.findings] + [one.label for one in each.volumes]
+    }
     return sorted(label for label in labels if glossary is None or glossary.get(label) is None)
 
 
