@@ -5,8 +5,8 @@ digest of all of these, so a change of any of them is simply another engine.
 
     KEY.engine      the engine
     KEY.kernels     what TensorRT for RTX compiled for it when it first ran; goes with the engine
-    KEY.json        its size, its digest and what KEY stands for; written last, so it is the proof
-    KEY.kernels     what a runtime compiled for it; goes with it
+    KEY.json        its size, its digest, what KEY stands for and what its builder said; written
+                    last, so it is the proof
     KEY.lock        held while KEY is built, so that two processes do not build the same twice
     KEY.partial*    being written by whoever holds that lock
     lock            held while entries are put in or thrown out
@@ -24,7 +24,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
@@ -98,11 +98,14 @@ class Entry:
         Bytes.
     used : float
         When it was last read or written, in seconds since 1970.
+    notes : tuple of str
+        What its builder said.
     """
 
     key: EngineKey
     size: int
     used: float
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +176,17 @@ class EngineCache:
             os.utime(entry)
         return found
 
-    def get_or_build(self, key: EngineKey, build: Callable[[Path], object]) -> bytes:
+    def notes(self, key: EngineKey) -> tuple[str, ...]:
+        """Return what the engine's builder said when it was built; nothing where it is not here."""
+        return next((entry.notes for entry in self.entries() if entry.key == key), ())
+
+    def get_or_build(
+        self,
+        key: EngineKey,
+        build: Callable[[Path], object],
+        *,
+        notes: Callable[[], Sequence[str]] = tuple,
+    ) -> bytes:
         """Return the engine, built now if it is not there or is damaged.
 
         Parameters
@@ -183,6 +196,8 @@ class EngineCache:
         build : callable
             Writes the engine to the path it is given, or raises. It is called while no other
             process builds the same; others wait and then find it.
+        notes : callable
+            Returns what the builder said; asked after `build`, and kept with the engine.
 
         Returns
         -------
@@ -203,7 +218,7 @@ class EngineCache:
             partial = self._path(key.digest, "partial")
             try:
                 build(partial)
-                return self._put(key, partial)
+                return self._put(key, partial, notes())
             finally:
                 partial.unlink(missing_ok=True)
 
@@ -214,7 +229,8 @@ class EngineCache:
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 held = json.loads(file.read_text(encoding="utf-8"))
                 used = file.stat().st_mtime
-                found.append(Entry(EngineKey(**held["key"]), int(held["size"]), used))
+                said = tuple(map(str, held.get("notes", ())))
+                found.append(Entry(EngineKey(**held["key"]), int(held["size"]), used, said))
         return tuple(sorted(found, key=lambda entry: entry.used, reverse=True))
 
     def remove(self, key: EngineKey) -> None:
@@ -222,7 +238,7 @@ class EngineCache:
         with self._locked("lock"):
             self._drop(key.digest)
 
-    def _put(self, key: EngineKey, partial: Path) -> bytes:
+    def _put(self, key: EngineKey, partial: Path, notes: Sequence[str]) -> bytes:
         try:
             content = partial.read_bytes()
         except FileNotFoundError as error:
@@ -231,6 +247,7 @@ class EngineCache:
             "key": asdict(key),
             "size": len(content),
             "sha256": hashlib.sha256(content).hexdigest(),
+            "notes": list(notes),
         }
         try:
             _to_disk(partial)
@@ -285,7 +302,6 @@ class EngineCache:
         # The proof goes first: an engine without it is nothing, a proof without engine a riddle.
         self._path(digest, "json").unlink(missing_ok=True)
         self._path(digest, "engine").unlink(missing_ok=True)
-        self._path(digest, "kernels").unlink(missing_ok=True)
         self._path(digest, "kernels").unlink(missing_ok=True)
 
     def _path(self, digest: str, kind: str) -> Path:

@@ -96,6 +96,12 @@ def _build(options: argparse.Namespace) -> int:
         "runtime", "precision", "MB", "made, s", "largest", "mean", "rank", "AUC", "verdict"
     )
     said: list[str] = []
+    able: list[EngineKey] = []
+    if package.check_set is None:
+        console.print(
+            "It has no check set: nothing can be compared, and so nothing may serve. Type: "
+            f"scanside models checkset {package.name} FILE"
+        )
     with Bars(
         TextColumn("{task.description}"),
         *Bars.get_default_columns()[1:3],
@@ -112,15 +118,23 @@ def _build(options: argparse.Namespace) -> int:
                     table.add_row(*_row(one.key, one.size, one.seconds, one.parity))
                     notes = _notes(one.notes, one.not_run)
                     said += [f"{one.key.runtime} {precision}: {note}" for note in notes]
+                    if one.parity is not None and one.parity.agrees:
+                        able.append(one.key)
                 else:
                     table.add_row(one.builder, one.precision, *[""] * 6, "not made")
                     said.append(f"{one.builder} {one.precision}: {one.reason}")
     console.print(table)
     for line in said:
         console.print(line)
-    console.print(
-        f"To have one serve: scanside models activate {package.name} --precision PRECISION"
-    )
+    if not able:
+        console.print("None of them may serve here; what serves now stays.")
+        return 1
+    console.print("To have one serve:")
+    for key in able:
+        console.print(
+            f"  scanside models activate {package.name} --precision {key.base_precision} "
+            f"--runtime {key.runtime}"
+        )
     return 0
 
 

@@ -129,6 +129,8 @@ def _show(options: argparse.Namespace) -> int:
                 f"  {entry.key.builder} {entry.key.precision} is built, for "
                 f"{entry.key.capability}, {entry.size / 1e6:.2f} MB"
             )
+            for note in entry.notes:
+                console.print(f"    its builder said: {note}")
     if found.problem:
         console.print(f"\n{found.problem}")
     return 0

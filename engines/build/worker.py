@@ -148,10 +148,15 @@ def _refusal(parser: Any, logger: Any) -> str:
         error = parser.get_error(index)
         if error.node_operator():
             where = f"node {error.node_name()!r} ({error.node_operator()})"
-            found.append(f"does not take {where}: {error.code().name}: {error.desc()}")
+            found.append(f"does not take {where}: {error.code().name}{_described(error)}")
         else:
             found.append(f"cannot read it: {error.desc()}")
     return "; ".join(found) or f"cannot read it: {logger.said()}"
+
+
+def _described(error: Any) -> str:
+    # For an operator that it has no importer for, the parser's description is a bare "false".
+    return "" if error.desc() in ("", "false") else f": {error.desc()}"
 
 
 def _explain(plan: BuildPlan, flavour: Flavour, said: str) -> str:

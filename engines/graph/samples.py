@@ -25,7 +25,8 @@ def check_samples(package: ModelPackage, *, batch: int = 4) -> list[Feeds]:
     """
     if package.check_set is None:
         raise GraphError(
-            f"{package.path}: [checks] check_set is missing. Give inputs as an npz of your own."
+            f"{package.path}: [checks] check_set is missing; without it no precision "
+            "but fp32 can be made."
         )
     return read_samples(package.check_set, (package.input.tensor,), batch=batch)
 
