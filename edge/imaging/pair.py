@@ -7,7 +7,6 @@ blurred, and the edges of all that lies between would look like change (Reuter e
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -83,13 +82,6 @@ def pair(current: Volume, prior: Volume, alignment: Alignment, spec: InputSpec) 
     assert spec.spacing_mm is not None  # noqa: S101  # a volume's input has one
     brain = find_brain(np.minimum(*both), spec.spacing_mm)
     return np.stack([_scaled(one, brain) for one in both])
-
-
-def perturbed(alignment: Alignment, by_mm: NDArray[np.float64]) -> Alignment:
-    """Return an alignment that is off by a shift, in mm: how much does what is found rest on it?"""
-    off = np.eye(4)
-    off[:3, 3] = by_mm
-    return replace(alignment, to_prior=off @ alignment.to_prior)
 
 
 def find_brain(darker: Voxels, spacing_mm: tuple[float, float, float]) -> Mask:

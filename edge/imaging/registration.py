@@ -61,11 +61,6 @@ class Alignment:
     after: float
     shared: float
 
-    @property
-    def moved_mm(self) -> float:
-        """How far the middle of the head moved."""
-        return float(np.linalg.norm(self.to_prior[:3, 3]))
-
 
 def align(current: Volume, prior: Volume, *, least: float, threads: int = 1) -> Alignment:
     """Find how a prior study of a head lies in the current one.
