@@ -10,12 +10,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx.utils
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
 from engines import FamiliarSpec, ModelPackage, load_engine, load_package, shipped_packages
 from engines.package import digest_of
-from tools.train import acquaint, checks, cli, distance, judge, strangers
+from tools.train import acquaint, border, checks, cli, distance, judge, strangers
 
 CHILDREN = shipped_packages() / "chest-xray-pneumonia-children"
 MODALITIES = {
@@ -109,10 +110,38 @@ def test_a_model_that_is_taught_what_it_knows_keeps_its_logits(tmp_path: Path) -
     probe = acquaint.probe(plain)
     marks = probe.signatures([pictures])
     known = distance.learn(marks, marks)
-    taught.write_bytes(probe.acquainted(known).SerializeToString())
+    line = border.draw(marks, probe.signatures([1 - pictures]), marks)
+    taught.write_bytes(probe.acquainted(known, line).SerializeToString())
     other = replace(package, path=tmp_path, familiar=FamiliarSpec("distance", known.limit))
     engine = load_engine(replace(other, digest=digest_of(taught)))
     before = load_engine(package).infer({package.input.tensor: pictures})
     after = engine.infer({package.input.tensor: pictures})
     np.testing.assert_allclose(after["logits"], before["logits"], atol=1e-5)
     np.testing.assert_allclose(after["distance"][:, 0], known.distance(marks), rtol=1e-3)
+    turned = engine.infer({package.input.tensor: 1 - pictures})
+    assert (turned["distance"] > known.limit).all()
+    engine.close()
+    again = probe_again(taught, pictures, known, line)
+    np.testing.assert_allclose(again["distance"], after["distance"], rtol=1e-5)
+
+
+def probe_again(
+    model: Path, pictures: NDArray[np.float32], known: distance.Familiar, line: border.Border
+) -> dict[str, NDArray[np.float32]]:
+    """Teach a model that was taught before, and return its answers."""
+    again = model.with_name("again.onnx")
+    again.write_bytes(acquaint.probe(model).acquainted(known, line).SerializeToString())
+    session = onnxruntime.InferenceSession(again, providers=["CPUExecutionProvider"])
+    names = [one.name for one in session.get_outputs()]
+    given = {session.get_inputs()[0].name: pictures}
+    return dict(zip(names, session.run(names, given), strict=True))
+
+
+def test_a_border_parts_strangers_that_lie_as_near_as_the_familiar() -> None:
+    rng = np.random.default_rng(4)
+    familiar = rng.normal(0, 1, (600, 20)).astype(np.float32)
+    strange = rng.normal(0, 1, (300, 20)).astype(np.float32)
+    strange[:, 3] += 6 * np.sign(strange[:, 3] + 10)
+    line = border.draw(familiar[:400], strange[:150], familiar[400:])
+    assert (line.beyond(familiar[400:]) > 0).mean() <= 0.005
+    assert (line.beyond(strange[150:]) > 0).mean() > 0.95

@@ -3,7 +3,8 @@
 For a model that was trained elsewhere, or before. Its filters' mean activities at several depths,
 with the brightness and roughness of the picture, are its signature of a picture, as in
 `tools.train.network.signature`; the graph learns to give the distance of a signature from those of
-the training pictures. Weights and logits stay what they are.
+the training pictures, or more than the limit where it lies beyond the border to known strangers.
+Weights and logits stay what they are; a distance that the model has already is replaced.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from engines.graph.model import check_result
+from tools.train.border import Border
 from tools.train.distance import Familiar
 
 DISTANCE = "distance"
@@ -48,8 +50,12 @@ class Probe:
         name = session.get_inputs()[0].name
         return np.concatenate([session.run([_SIGNATURE], {name: one})[0] for one in batches])
 
-    def acquainted(self, known: Familiar) -> onnx.ModelProto:
-        """Return the classifier with a `distance` output, float32 (n, 1)."""
+    def acquainted(self, known: Familiar, border: Border) -> onnx.ModelProto:
+        """Return the classifier with a `distance` output, float32 (n, 1).
+
+        Within the border it is the distance from the training pictures; beyond it the larger of
+        that and of the limit with what the border adds.
+        """
         model = onnx.ModelProto()
         model.CopyFrom(self.model)
         graph = model.graph
@@ -62,6 +68,8 @@ class Probe:
             ("familiar_middle", known.middle[None]),
             ("familiar_whiten", known.whiten),
             ("familiar_axes", np.array([1], np.int64)),
+            ("border_weight", border.weight[:, None]),
+            ("border_offset", np.array([border.offset + known.limit], np.float32)),
         ):
             graph.initializer.append(numpy_helper.from_array(values, name))
         graph.node.extend(
@@ -70,7 +78,10 @@ class Probe:
                 helper.make_node("MatMul", ["deviation", "familiar_whiten"], ["parts"]),
                 helper.make_node("Mul", ["parts", "parts"], ["squares"]),
                 helper.make_node("ReduceMean", ["squares", "familiar_axes"], ["mean_square"]),
-                helper.make_node("Sqrt", ["mean_square"], [DISTANCE]),
+                helper.make_node("Sqrt", ["mean_square"], ["apart"]),
+                helper.make_node("MatMul", [_SIGNATURE, "border_weight"], ["side"]),
+                helper.make_node("Add", ["side", "border_offset"], ["beyond"]),
+                helper.make_node("Max", ["apart", "beyond"], [DISTANCE]),
             ]
         )
         return check_result(model, "acquainted")
@@ -84,7 +95,7 @@ def probe(file: Path) -> Probe:
     ValueError
         If the model has no rectified feature maps of a known width.
     """
-    model = onnx.load(file)
+    model = _without_distance(onnx.load(file))
     inferred = onnx.shape_inference.infer_shapes(model).graph
     widths = {
         one.name: one.type.tensor_type.shape.dim[1].dim_value
@@ -129,3 +140,22 @@ def probe(file: Path) -> Probe:
         )
     )
     return Probe(check_result(model, "probed"))
+
+
+def _without_distance(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model without its `distance` output, and without what served that alone."""
+    graph = model.graph
+    outputs = [one for one in graph.output if one.name != DISTANCE]
+    needed = {one.name for one in outputs}
+    nodes = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            nodes.append(node)
+    kept = [one for one in graph.initializer if one.name in needed]
+    del graph.output[:], graph.initializer[:]
+    graph.output.extend(outputs)
+    graph.initializer.extend(kept)
+    del graph.node[:]
+    graph.node.extend(reversed(nodes))
+    return model

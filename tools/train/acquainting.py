@@ -1,10 +1,10 @@
-"""Give a package that cannot tell what it knows a distance, and write the package anew."""
+"""Teach a package which pictures it knows and which it does not, and write the package anew."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +12,42 @@ from numpy.typing import NDArray
 
 from engines import ModelPackage, load_package
 from engines.package import digest_of
-from tools.train import acquaint, checks, distance, judge, reading, strangers
+from tools.train import acquaint, border, checks, distance, judge, reading, strangers
+from tools.train.border import Border
 from tools.train.distance import Familiar
-from tools.train.examples import DataError, Examples, folds
+from tools.train.examples import DataError, Examples, Rows, folds
 from tools.train.plan import Plan
 
 _PARTS = 6
-_STRANGERS = 40
+_SHOWN, _MEASURED = 200, 40  # pictures of a kind: to learn from, and to measure on
 _DRAWN = range(100, 112)
+_GAMMAS = (0.7, 1.4)  # a familiar picture shown a little darker or brighter is still familiar
+_HELD = "pictures that set the limit (all others trained the model)"
+_SECTION = "## What it does not know"
+
+Signatures = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """Pictures of the right kind that measure, and what they are."""
+
+    examples: Examples
+    rows: Rows
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Acquaintance:
+    """What a package learnt: how far is too far, and the border to strangers."""
+
+    known: Familiar
+    border: Border
+
+    def strange(self, signatures: Signatures) -> NDArray[np.bool_]:
+        """Return which signatures (n, features) the model does not judge, shape (n,)."""
+        far = self.known.distance(signatures) > self.known.limit
+        return np.asarray(far | (self.border.beyond(signatures) > 0))
 
 
 def run(
@@ -27,8 +55,9 @@ def run(
 ) -> None:
     """Learn from the pictures that trained the package, and write model, description and card.
 
-    A sixth of the patients set the limit. Pictures that the simulated scanner draws count as
-    familiar, so that a demonstration goes the way that a patient would.
+    A sixth of the patients set limit and border. Pictures that the simulated scanner draws count as
+    familiar, so that a demonstration goes the way that a patient would. Of other collections the
+    first half is shown as strangers, and the second measures.
 
     Raises
     ------
@@ -45,68 +74,132 @@ def run(
         )
     probe = acquaint.probe(package.model)
     part = folds(examples, count=_PARTS, seed=plan.seed)[0]
+    learnt = _learn(plan, package, probe, examples, seen, part.train, part.test, folder)
+    held = np.intersect1d(seen, part.test)
+    own = _Own(examples, fresh, "test pictures") if len(fresh) else _Own(examples, held, _HELD)
+    told = _told(plan, package, probe, learnt, own, folder)
+    model = probe.acquainted(learnt.known, learnt.border)
+    package.model.write_bytes(model.SerializeToString(deterministic=True))
+    _describe(package, version, learnt.known.limit, told)
+    say(f"{load_package(package.path).path}: {version}, limit {learnt.known.limit}")
+
+
+def _learn(
+    plan: Plan,
+    package: ModelPackage,
+    probe: acquaint.Probe,
+    examples: Examples,
+    seen: Rows,
+    train: Rows,
+    held: Rows,
+    folder: Path,
+) -> Acquaintance:
     modality = package.routes[0].modality
     drawn = [
         checks.pictures(package.input, modality, seed=seed).astype(np.float32) / np.float32(255)
         for seed in _DRAWN
     ]
-    known = distance.learn(
-        np.concatenate(
-            [
-                probe.signatures(judge.batches(examples, np.intersect1d(seen, part.train))),
-                probe.signatures(drawn),
-            ]
-        ),
-        probe.signatures(judge.batches(examples, np.intersect1d(seen, part.test))),
+    rows, spared = np.intersect1d(seen, train), np.intersect1d(seen, held)
+    familiar = np.concatenate(
+        [
+            probe.signatures(judge.batches(examples, rows)),
+            probe.signatures(_changed(examples, rows)),
+            probe.signatures(drawn),
+        ]
     )
-    told = _told(plan, package, probe, known, examples, fresh, folder)
-    package.model.write_bytes(probe.acquainted(known).SerializeToString(deterministic=True))
-    description = package.path / "model.toml"
-    text = description.read_text(encoding="utf-8")
-    text = re.sub(r'(?m)^version = ".*"$', f'version = "{version}"', text)
-    text = re.sub(r'(?m)^sha256 = ".*"$', f'sha256 = "{digest_of(package.model)}"', text)
-    section = f'[familiar]\noutput = "{acquaint.DISTANCE}"\nlimit = {known.limit}\n\n[checks]'
-    description.write_text(text.replace("[checks]", section, 1), encoding="utf-8")
-    card = package.path / "CARD.md"
-    before = card.read_text(encoding="utf-8").replace(f" {package.version}\n", f" {version}\n", 1)
-    card.write_text(before.replace("## Limits", f"{told}\n## Limits", 1), encoding="utf-8")
-    say(f"{load_package(package.path).path}: {version}, limit {known.limit}")
+    kept_back = np.concatenate(
+        [
+            probe.signatures(judge.batches(examples, spared)),
+            probe.signatures(_changed(examples, spared)),
+        ]
+    )
+    known = distance.learn(familiar, kept_back)
+    shown = _strangers(plan, package, folder, _SHOWN, half=0)
+    shown.append(1 - examples.tensor(_few(rows, _SHOWN)))
+    return Acquaintance(known, border.draw(familiar, probe.signatures(shown), kept_back))
+
+
+def _changed(examples: Examples, rows: Rows) -> Iterator[NDArray[np.float32]]:
+    """Yield pictures as another window would show them: darker, and brighter."""
+    for gamma in _GAMMAS:
+        for batch in judge.batches(examples, rows):
+            yield np.power(batch, np.float32(gamma))
+
+
+def _few(rows: Rows, count: int) -> Rows:
+    return rows[:: max(len(rows) // count, 1)][:count]
+
+
+def _kinds(
+    plan: Plan, package: ModelPackage, folder: Path, count: int, *, half: int
+) -> dict[str, list[strangers.Picture]]:
+    """Return pictures that the model should not judge; the halves have none in common."""
+    seed = plan.seed + 1 - half
+    kinds = strangers.drawn(min(count, 60), seed=seed)
+    kinds |= strangers.other_bodies(20, but=package.routes[0].modality, seed=seed)
+    for name in plan.data.strangers:
+        place = folder.parent / name
+        if (place / "slices.csv").is_file():
+            kinds |= strangers.head_cts(place, count, half=half)
+        elif found := strangers.from_folder(place, count, half=half):
+            kinds[f"collection {name}"] = found
+    return kinds
+
+
+def _strangers(
+    plan: Plan, package: ModelPackage, folder: Path, count: int, *, half: int
+) -> list[NDArray[np.float32]]:
+    kinds = _kinds(plan, package, folder, count, half=half)
+    return [strangers.as_input(found, package.input) for found in kinds.values()]
 
 
 def _told(
     plan: Plan,
     package: ModelPackage,
     probe: acquaint.Probe,
-    known: Familiar,
-    examples: Examples,
-    fresh: NDArray[np.int64],
+    learnt: Acquaintance,
+    own: _Own,
     folder: Path,
 ) -> str:
     """Return the card's section: which pictures are turned away."""
-    kinds = strangers.drawn(_STRANGERS, seed=plan.seed)
-    kinds |= strangers.other_bodies(_STRANGERS // 2, but=package.routes[0].modality, seed=plan.seed)
-    for name in plan.data.strangers:
-        found = strangers.from_folder(folder.parent / name, _STRANGERS)
-        if found:
-            kinds[f"collection {name}"] = found
+    kinds = _kinds(plan, package, folder, _MEASURED, half=1)
     fed = {kind: strangers.as_input(found, package.input) for kind, found in kinds.items()}
-    few = fresh[:: max(len(fresh) // _STRANGERS, 1)][:_STRANGERS]
-    fed["test pictures with black and white exchanged"] = 1 - examples.tensor(few)
+    inverted = _few(own.rows, _MEASURED)
+    fed["own pictures with black and white exchanged"] = 1 - own.examples.tensor(inverted)
     rows, away, total = [], 0, 0
     for kind, pictures in fed.items():
-        beyond = int((known.distance(probe.signatures([pictures])) > known.limit).sum())
+        beyond = int(learnt.strange(probe.signatures([pictures])).sum())
         away, total = away + beyond, total + len(pictures)
         rows.append(f"| {kind} | {len(pictures)} | {beyond / len(pictures):.0%} |")
-    own = known.distance(probe.signatures(judge.batches(examples, fresh)))
+    turned = learnt.strange(probe.signatures(judge.batches(own.examples, own.rows)))
     table = "\n".join(rows)
-    return f"""## What it does not know
+    return f"""{_SECTION}
 
-A slice farther than {known.limit:g} from the training slices is not judged. {away / total:.1%} of
-{total} pictures that it should not judge were turned away, and {(own > known.limit).mean():.1%} of
-the {len(own)} test slices, which it should. Heads that the simulated scanner draws count as
-familiar.
+A picture farther than {learnt.known.limit:g} from the training pictures, or beyond the border to
+the strangers that it was shown, is not judged: the findings abstain and the alert says why.
+{away / total:.1%} of {total} pictures that it should not judge were turned away, and
+{turned.mean():.1%} of {len(turned)} {own.name}, which it should.
+Strangers of the same kinds were shown, and none of those that measure; what the simulated scanner
+draws of the model's own body part counts as familiar.
 
 | pictures it should not judge | n | abstained |
 |---|---|---|
 {table}
+
 """
+
+
+def _describe(package: ModelPackage, version: str, limit: float, told: str) -> None:
+    """Write version, digest and limit into the description, and the section into the card."""
+    file = package.path / "model.toml"
+    text = file.read_text(encoding="utf-8")
+    text = re.sub(r'(?m)^version = ".*"$', f'version = "{version}"', text)
+    text = re.sub(r'(?m)^sha256 = ".*"$', f'sha256 = "{digest_of(package.model)}"', text)
+    section = f'[familiar]\noutput = "{acquaint.DISTANCE}"\nlimit = {limit}\n\n'
+    text = re.sub(r"(?m)^\[familiar\]\n(?:\w.*\n)*\n", "", text)
+    file.write_text(text.replace("[checks]", f"{section}[checks]", 1), encoding="utf-8")
+    file = package.path / "CARD.md"
+    card = file.read_text(encoding="utf-8").replace(f" {package.version}\n", f" {version}\n", 1)
+    card = re.sub(rf"(?s){_SECTION}\n.*?(?=^## |\Z)", "", card, flags=re.MULTILINE)
+    before = "## Speed" if "## Speed" in card else "## Limits"
+    file.write_text(card.replace(before, f"{told}{before}", 1), encoding="utf-8")

@@ -145,8 +145,6 @@ def _acquaint(chosen: argparse.Namespace, plan: Plan) -> None:
         package = load_package(chosen.package or shipped_packages() / plan.name)
     except PackageError as error:
         raise StepError(str(error)) from error
-    if package.familiar is not None:
-        raise StepError(f"{package.path}: it knows what it knows already ([familiar]).")
     acquainting.run(plan, package, chosen.data, chosen.version, say=_say)
 
 
@@ -221,7 +219,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     curve.set_defaults(run=_curve)
     acquaint = steps.add_parser(
-        "acquaint", help="teach a package that cannot tell which pictures it does not know"
+        "acquaint", help="teach a package which pictures it does not know; weights stay as they are"
     )
     _common(acquaint)
     acquaint.add_argument(

@@ -12,16 +12,24 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.imaging.prepare import prepare_for
+from edge.imaging.prepare import prepare_for, window
 from engines import InputSpec
 from tools.scanner.brain_mri import draw_brain_mri
 from tools.scanner.chest_xray import draw_chest_xray
 from tools.scanner.head_ct import draw_head_ct
+from tools.scanner.slices import read_slices, rebuild_hu
 from tools.train.examples import as_bytes
 
 Picture = NDArray[np.float32]
 
 _SIDE = 256
+_CT_WINDOWS = {  # level and width in HU
+    "brain": (40, 80),
+    "stroke": (35, 40),
+    "subdural": (75, 215),
+    "bone": (700, 3200),
+    "whole": (1000, 4096),
+}
 
 
 def drawn(count: int, *, seed: int) -> dict[str, list[Picture]]:
@@ -53,12 +61,46 @@ def other_bodies(count: int, *, but: str, seed: int) -> dict[str, list[Picture]]
     return found
 
 
-def from_folder(folder: Path, count: int) -> list[Picture]:
-    """Return up to `count` pictures of another collection, evenly drawn from its files."""
+def from_folder(folder: Path, count: int, *, half: int | None = None) -> list[Picture]:
+    """Return up to `count` pictures of another collection, evenly drawn from its files.
+
+    `half` takes them from the first half of the files (0) or from the second (1): to learn from
+    some patients and to measure on others.
+    """
     files = sorted(folder.rglob("*.jp*g"))
+    if half is not None:
+        middle = len(files) // 2
+        files = files[middle:] if half else files[:middle]
     files = files[:: max(len(files) // count, 1)][:count]
     read = (cv2.imread(str(file), cv2.IMREAD_GRAYSCALE) for file in files)
     return [np.asarray(one / 255, np.float32) for one in read if one is not None]
+
+
+def head_cts(folder: Path, count: int, *, half: int) -> dict[str, list[Picture]]:
+    """Return real head CT slices in every window that a viewer has for them.
+
+    Parameters
+    ----------
+    folder : Path
+        Laid out as ``head-ct``: a folder for each patient, two windows of each slice.
+    count : int
+        Pictures of each window, at most.
+    half : int
+        Of the patients: 0 the first, 1 the second.
+    """
+    patients = sorted(place for place in folder.iterdir() if place.is_dir())
+    middle = len(patients) // 2
+    patients = patients[middle:] if half else patients[:middle]
+    found: dict[str, list[Picture]] = {f"head CT, {name} window": [] for name in _CT_WINDOWS}
+    each = max(1, count // max(len(patients), 1))
+    for patient in patients:
+        _, brain, bone = read_slices(patient)
+        volume = rebuild_hu(brain, bone)
+        for share in (np.arange(each) + 0.5) / each:
+            plane = volume[int(share * len(volume))].astype(np.float32)
+            for name, (level, width) in _CT_WINDOWS.items():
+                found[f"head CT, {name} window"].append(window(plane, level, width))
+    return {kind: pictures[:count] for kind, pictures in found.items()}
 
 
 def as_input(pictures: list[Picture], spec: InputSpec) -> NDArray[np.float32]:
