@@ -49,11 +49,11 @@ def drawn(plan: Plan, *, count: int = 48) -> Examples:
     )
 
 
-def stirred(plan: Plan) -> Any:
+def stirred(plan: Plan, *, seed: int = 0) -> Any:
     """A network whose normalisations are not the identity."""
     from tools.train.fit import new_network  # noqa: PLC0415
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     made = new_network(plan)
     for module in made.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -67,13 +67,13 @@ def stirred(plan: Plan) -> Any:
 def test_folding_the_normalisation_changes_no_answer() -> None:
     from tools.train.distance import Familiar  # noqa: PLC0415
     from tools.train.export import folded  # noqa: PLC0415
-    from tools.train.network import signature  # noqa: PLC0415
+    from tools.train.network import Committee, signature  # noqa: PLC0415
 
     plan = small()
-    trained = stirred(plan)
+    trained = Committee([stirred(plan), stirred(plan, seed=1)]).eval()
     picture = torch.rand(3, 6, 32, 32)
     with torch.inference_mode():
-        marks = signature(picture, trained.backbone(picture)).numpy()
+        marks = signature(picture, trained.looks(picture)[1]).numpy()
         known = Familiar(marks.mean(axis=0), np.eye(marks.shape[1], dtype=np.float32), 1.0)
         logits, distance = folded(trained, (2, 0), known)(picture)
         expected = trained(picture)[:, [2, 0]]
@@ -117,6 +117,44 @@ def test_a_course_that_was_cut_goes_on_to_the_same_weights(tmp_path: Path) -> No
         torch.testing.assert_close(weight, resumed.state_dict()[name])
 
 
+def test_members_are_taught_from_beginnings_of_their_own_and_judge_by_their_mean(
+    tmp_path: Path,
+) -> None:
+    from tools.train import courses, fit  # noqa: PLC0415
+
+    plan = small(epochs=1)
+    assert list(courses.members(plan)) == [1, 2]
+    shown = drawn(plan)
+    rows = np.arange(len(shown))
+
+    def keep(member: int) -> Path:
+        return courses.checkpoint(plan, tmp_path, 1, member)
+
+    both = courses.train(shown, rows, plan, keep=keep, start=None, say=lambda _: None)
+    first, second = (fit.load(keep(member), plan) for member in (1, 2))
+    assert not torch.equal(first.head.weight, second.head.weight)
+    picture = torch.rand(2, 6, 32, 32)
+    with torch.inference_mode():
+        mean = (first.evidence(picture) + second.evidence(picture)) / 2
+        features = both.looks(picture)[0]
+        ours = torch.nn.functional.conv2d(features, both.weight, both.bias)
+    torch.testing.assert_close(ours, mean, atol=1e-5, rtol=1e-4)
+    again = courses.load(plan, tmp_path, 1)
+    theirs = fit.logits(both, shown, rows)
+    np.testing.assert_allclose(fit.logits(again, shown, rows), theirs, atol=1e-5)
+
+
+def test_what_one_side_shows_reaches_the_places_of_the_other() -> None:
+    plan = small()
+    network = stirred(plan)
+    picture = torch.full((1, 6, 32, 32), 0.4)
+    marked = picture.clone()
+    marked[..., 8:24, 28:] = 1.0  # on the right alone
+    with torch.inference_mode():
+        moved = (network.backbone(marked)[-1] - network.backbone(picture)[-1]).abs().sum(dim=1)[0]
+    assert moved[:, 0].max() > 0
+
+
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
     from tools.train import fit  # noqa: PLC0415
 
@@ -130,11 +168,12 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
 
 def test_what_is_unlike_the_training_pictures_is_beyond_the_limit() -> None:
     from tools.train import familiar  # noqa: PLC0415
+    from tools.train.network import Committee  # noqa: PLC0415
 
     plan = small("brain-mri-tumour")
     shown = drawn(plan, count=120)
     half = np.arange(60)
-    network = stirred(plan)
+    network = Committee([stirred(plan)])
     known = familiar.learn(network, shown, plan, train=half, held=half + 60)
     far = known.distance(familiar.signatures(network, shown, half + 60))
     assert (far > known.limit).mean() < 0.05

@@ -4,19 +4,65 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from tools.train import fit, solve
-from tools.train.examples import Split
+from tools.train.examples import Examples, Rows, Split
+from tools.train.network import Committee
 from tools.train.plan import Plan
 from tools.train.reading import read, splits
 
 
-def checkpoint(plan: Plan, runs: Path, number: int) -> Path:
-    """Return the file of the network that ships (0) or of a fold (from 1)."""
-    return runs / plan.name / ("whole.pt" if number == 0 else f"fold-{number}.pt")
+def checkpoint(plan: Plan, runs: Path, number: int, member: int = 1) -> Path:
+    """Return the file of a member, from 1, of the network that ships (0) or of a fold (from 1)."""
+    stem = "whole" if number == 0 else f"fold-{number}"
+    return runs / plan.name / (f"{stem}.pt" if member == 1 else f"{stem}-member-{member}.pt")
+
+
+def load(plan: Plan, runs: Path, number: int) -> Committee:
+    """Return the network that ships (0) or of a fold (from 1), ready to judge.
+
+    Raises
+    ------
+    FitError
+        If one of its members is not trained to the end, or is of other settings.
+    """
+    files = [checkpoint(plan, runs, number, member) for member in members(plan)]
+    return Committee([fit.load(file, plan) for file in files])
+
+
+def members(plan: Plan) -> range:
+    """Return the numbers of the networks whose evidence is averaged."""
+    return range(1, plan.course.members + 1)
+
+
+def train(
+    examples: Examples,
+    rows: Rows,
+    plan: Plan,
+    *,
+    keep: Callable[[int], Path],
+    start: Path | None,
+    say: Callable[[str], None],
+) -> Committee:
+    """Train every member on these rows, each from a beginning of its own.
+
+    Raises
+    ------
+    FitError
+        If a checkpoint or `start` is of another configuration.
+    """
+    found = []
+    for member in members(plan):
+        if plan.course.members > 1:
+            say(f"member {member} of {plan.course.members}")
+        other = replace(plan, seed=plan.seed + member - 1)
+        found.append(fit.train(examples, rows, other, keep=keep(member), start=start, say=say))
+    return Committee(found)
 
 
 def ungrouped(plan: Plan, runs: Path) -> Path:
@@ -69,9 +115,10 @@ def run(
             f"{'the network that ships' if one.number == 0 else f'fold {one.number}'}: "
             f"{len(one.train)} pictures train"
         )
-        keep = checkpoint(plan, runs, one.number)
         if plan.course.ridge:
+            keep = checkpoint(plan, runs, one.number)
             solve.head(examples, one.train, plan, keep=keep, start=start)
             continue
         from_there = start if plan.course.start else None
-        fit.train(examples, one.train, plan, keep=keep, start=from_there, say=say)
+        files = partial(checkpoint, plan, runs, one.number)
+        train(examples, one.train, plan, keep=files, start=from_there, say=say)

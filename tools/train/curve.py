@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -101,11 +102,11 @@ def measure(
             rows = thinned(examples, one, share, seed=plan.seed)
             patients.append(len(set(examples.group[rows].tolist())))
             say(f"fold {one.number}: {patients[-1]} patients train")
-            network = fit.train(
+            network = courses.train(
                 examples,
                 rows,
                 _as_long(plan, share),
-                keep=_checkpoint(plan, runs, one, share),
+                keep=partial(_checkpoint, plan, runs, one, share),
                 start=None,
                 say=say,
             )
@@ -223,8 +224,8 @@ def _as_long(plan: Plan, share: float) -> Plan:
     return replace(plan, course=replace(plan.course, epochs=round(plan.course.epochs / share)))
 
 
-def _checkpoint(plan: Plan, runs: Path, fold: Split, share: float) -> Path:
-    whole = courses.checkpoint(plan, runs, fold.number)
+def _checkpoint(plan: Plan, runs: Path, fold: Split, share: float, member: int) -> Path:
+    whole = courses.checkpoint(plan, runs, fold.number, member)
     return whole if share >= 1 else whole.with_stem(f"{whole.stem}-of-{round(100 * share)}")
 
 

@@ -20,7 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from engines import LOGITS
 from engines.runtime import onnx_runtime
 from tools.train.distance import Familiar
-from tools.train.network import Residual, ScanNet, Shipped
+from tools.train.network import Backbone, Committee, Residual, Shipped, averaging
 from tools.train.plan import Plan
 
 DISTANCE = "distance"
@@ -33,7 +33,7 @@ class ExportError(RuntimeError):
     """The exported model does not answer as the trained one does."""
 
 
-def folded(network: ScanNet, columns: tuple[int, ...], familiar: Familiar) -> Shipped:
+def folded(network: Committee, columns: tuple[int, ...], familiar: Familiar) -> Shipped:
     """Return the shipping network, each batch normalisation folded into its convolution."""
     shipped = Shipped(
         copy.deepcopy(network).float(),
@@ -47,6 +47,8 @@ def folded(network: ScanNet, columns: tuple[int, ...], familiar: Familiar) -> Sh
             module.first = fuse_conv_bn_eval(module.first, module.first_norm)
             module.second = fuse_conv_bn_eval(module.second, module.second_norm)
             module.first_norm = module.second_norm = nn.Identity()
+        if isinstance(module, Backbone) and module.mirrored:
+            module.smooth = averaging(module.widths[module.mirrored - 1])
         if isinstance(module, nn.Sequential):
             for i in range(len(module) - 1):
                 if isinstance(module[i], nn.Conv2d) and isinstance(module[i + 1], nn.BatchNorm2d):

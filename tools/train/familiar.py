@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from tools.train import augment, distance
 from tools.train.distance import Familiar
 from tools.train.examples import Examples, Rows
-from tools.train.network import ScanNet, signature
+from tools.train.network import Committee, signature
 from tools.train.plan import Plan
 
 
-def learn(network: ScanNet, examples: Examples, plan: Plan, *, train: Rows, held: Rows) -> Familiar:
+def learn(
+    network: Committee, examples: Examples, plan: Plan, *, train: Rows, held: Rows
+) -> Familiar:
     """Learn what is familiar from the training rows, and set the limit on rows held back.
 
     The training pictures are taken as they are and once changed as they were in training, because
@@ -28,7 +30,7 @@ def learn(network: ScanNet, examples: Examples, plan: Plan, *, train: Rows, held
 
 
 def signatures(
-    network: ScanNet, examples: Examples, rows: Rows, *, plan: Plan | None = None
+    network: Committee, examples: Examples, rows: Rows, *, plan: Plan | None = None
 ) -> NDArray[np.float32]:
     """Return the signatures of these rows, (m, features); with a plan, of changed pictures."""
     generator = torch.Generator().manual_seed(0)
@@ -39,5 +41,5 @@ def signatures(
             if plan is not None:
                 batch = augment.turn(batch, plan.change, generator)
                 batch = augment.shade(batch, plan.change, generator)
-            found.append(signature(batch, network.backbone(batch)).numpy())
+            found.append(signature(batch, network.looks(batch)[1]).numpy())
     return np.concatenate(found)

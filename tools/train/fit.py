@@ -25,7 +25,7 @@ from torch.nn import functional
 from tools.train import augment, lesions
 from tools.train.examples import Examples, Rows
 from tools.train.measure import platt, sigmoid
-from tools.train.network import ScanNet, pooled
+from tools.train.network import Committee, ScanNet, pooled
 from tools.train.plan import Plan
 
 _PLACE_WEIGHT = 0.5
@@ -90,10 +90,10 @@ def keep_finished(file: Path, plan: Plan, network: ScanNet) -> None:
     _write(file, state)
 
 
-def logits(network: ScanNet, examples: Examples, rows: Rows) -> NDArray[np.float64]:
+def logits(network: Committee, examples: Examples, rows: Rows) -> NDArray[np.float64]:
     """Return the logits of these rows, float64 (m, labels)."""
     network.eval()
-    found = [np.zeros((0, network.head.out_channels))]
+    found = [np.zeros((0, len(network.bias)))]
     with torch.inference_mode():
         for start in range(0, len(rows), 64):
             batch = torch.from_numpy(examples.tensor(rows[start : start + 64]))
@@ -110,7 +110,7 @@ def train(
     start: Path | None,
     say: Callable[[str], None],
 ) -> ScanNet:
-    """Train on `rows` and return the averaged network.
+    """Train on `rows` and return the network of averaged weights.
 
     Parameters
     ----------

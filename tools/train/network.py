@@ -12,6 +12,8 @@ pictures (`tools.train.familiar`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -65,6 +67,7 @@ class Backbone(nn.Module):  # type: ignore[misc]
     def __init__(self, channels: int, shape: Shape) -> None:
         super().__init__()
         self.mirrored = shape.mirrored
+        self.smooth: nn.Module = nn.AvgPool2d(_SMOOTH, 1, _SMOOTH // 2)
         self.stem = nn.Sequential(
             nn.Conv2d(channels, shape.stem, 3, 2, 1, bias=False),
             nn.BatchNorm2d(shape.stem),
@@ -73,9 +76,6 @@ class Backbone(nn.Module):  # type: ignore[misc]
         inputs, stages = shape.stem, []
         for number, stage in enumerate(shape.stages, start=1):
             if number == self.mirrored:
-                # A mean as a convolution: in bytes, ONNX Runtime is far slower at an average.
-                mean = torch.full((inputs, 1, _SMOOTH, _SMOOTH), 1 / _SMOOTH**2)
-                self.register_buffer("mean", mean, persistent=False)
                 inputs *= 2
             blocks = []
             for block in range(stage.blocks):
@@ -92,10 +92,19 @@ class Backbone(nn.Module):  # type: ignore[misc]
         for number, stage in enumerate(self.stages, start=1):
             x = found[-1]
             if number == self.mirrored:
-                smooth = functional.conv2d(x, self.mean, padding=_SMOOTH // 2, groups=x.shape[1])
-                x = torch.cat([x, smooth.flip(3)], dim=1)
+                x = torch.cat([x, self.smooth(x).flip(3)], dim=1)
             found.append(stage(x))
         return tuple(found)
+
+
+def averaging(channels: int) -> nn.Conv2d:
+    """Return what smooths the other side, as a convolution: the same sums.
+
+    In bytes, ONNX Runtime is far slower at an average.
+    """
+    same = nn.Conv2d(channels, channels, _SMOOTH, padding=_SMOOTH // 2, groups=channels, bias=False)
+    nn.init.constant_(same.weight, 1 / _SMOOTH**2)
+    return same
 
 
 def gridded(maps: Tensor, places: int) -> Tensor:
@@ -150,12 +159,41 @@ class ScanNet(nn.Module):  # type: ignore[misc]
         return pooled(self.evidence(pixels))
 
 
+class Committee(nn.Module):  # type: ignore[misc]
+    """Networks that were taught alike from different beginnings; their evidence is averaged.
+
+    What one of few networks takes for a bleed by chance, the others seldom do.
+
+    Parameters
+    ----------
+    members : sequence of ScanNet
+        Of one shape. The first one's features say what a picture is like.
+    """
+
+    def __init__(self, members: Sequence[ScanNet]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.places = members[0].places
+        with torch.no_grad():
+            self.weight = torch.cat([one.head.weight for one in members], dim=1) / len(members)
+            self.bias = torch.stack([one.head.bias for one in members]).mean(dim=0)
+
+    def looks(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Map (n, channels, size, size) to what the head weighs, and the first one's stages."""
+        found = [one.backbone(pixels) for one in self.members]
+        return torch.cat([gridded(one[-1], self.places) for one in found], dim=1), found[0]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Map (n, channels, size, size) to logits (n, outputs)."""
+        return pooled(functional.conv2d(self.looks(pixels)[0], self.weight, self.bias))
+
+
 class Shipped(nn.Module):  # type: ignore[misc]
     """What ships: logits of the findings, and the distance from what the training was like.
 
     Parameters
     ----------
-    network : ScanNet
+    network : Committee
         Trained.
     columns : tuple of int
         The labels that become findings.
@@ -166,21 +204,20 @@ class Shipped(nn.Module):  # type: ignore[misc]
     """
 
     def __init__(
-        self, network: ScanNet, columns: tuple[int, ...], middle: Tensor, whiten: Tensor
+        self, network: Committee, columns: tuple[int, ...], middle: Tensor, whiten: Tensor
     ) -> None:
         super().__init__()
-        self.backbone = network.backbone
-        self.places = network.places
-        self.head = nn.Conv2d(network.head.in_channels, len(columns), network.head.kernel_size)
+        self.network = network
+        outputs, inputs, *size = network.weight[list(columns)].shape
+        self.head = nn.Conv2d(inputs, outputs, size)
         with torch.no_grad():
-            self.head.weight.copy_(network.head.weight[list(columns)])
-            self.head.bias.copy_(network.head.bias[list(columns)])
+            self.head.weight.copy_(network.weight[list(columns)])
+            self.head.bias.copy_(network.bias[list(columns)])
         self.register_buffer("middle", middle)
         self.register_buffer("whiten", whiten)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Map (n, channels, size, size) to logits (n, findings) and distances (n, 1)."""
-        stages = self.backbone(pixels)
+        features, stages = self.network.looks(pixels)
         parts = (signature(pixels, stages) - self.middle) @ self.whiten
-        logits = pooled(self.head(gridded(stages[-1], self.places)))
-        return logits, (parts * parts).mean(dim=1, keepdim=True).sqrt()
+        return pooled(self.head(features)), (parts * parts).mean(dim=1, keepdim=True).sqrt()

@@ -37,7 +37,7 @@ from tools.train.assess import Judged, Settled
 from tools.train.distance import Familiar
 from tools.train.examples import Examples, Rows, Split
 from tools.train.measure import auc
-from tools.train.network import ScanNet
+from tools.train.network import Committee
 from tools.train.plan import Plan
 
 # A finding flags only if its area is above chance by more than luck in one of fourteen explains.
@@ -83,10 +83,8 @@ def make(
     """
     examples = reading.read(plan, folder)
     divided = reading.splits(plan, examples)
-    network = fit.load(courses.checkpoint(plan, runs, 0), plan)
-    folds = [
-        fit.load(courses.checkpoint(plan, runs, one.number), plan) for one in divided if one.number
-    ]
+    network = courses.load(plan, runs, 0)
+    folds = [courses.load(plan, runs, one.number) for one in divided if one.number]
     known = _familiar(plan, examples, divided, network, folds)
     out.mkdir(parents=True, exist_ok=True)
     shipped = export.folded(network, plan.shipped, known)
@@ -210,7 +208,7 @@ def _asked(package: ModelPackage, examples: Examples, rows: Rows, threads: int) 
 
 
 def _out_of_fold(
-    plan: Plan, examples: Examples, divided: tuple[Split, ...], folds: list[ScanNet]
+    plan: Plan, examples: Examples, divided: tuple[Split, ...], folds: list[Committee]
 ) -> _Measured:
     logits = [
         fit.logits(network, examples, one.test)[:, list(plan.shipped)]
@@ -223,8 +221,8 @@ def _familiar(
     plan: Plan,
     examples: Examples,
     divided: tuple[Split, ...],
-    network: ScanNet,
-    folds: list[ScanNet],
+    network: Committee,
+    folds: list[Committee],
 ) -> Familiar:
     if not folds:
         one = divided[0]
@@ -243,7 +241,7 @@ def _beyond_folds(
     plan: Plan,
     examples: Examples,
     divided: tuple[Split, ...],
-    folds: list[ScanNet],
+    folds: list[Committee],
     limit: float,
 ) -> float:
     beyond = 0.0
@@ -365,7 +363,7 @@ def _groups_matter(
         return text
     alone = examples.grouped(examples.study)
     rows = reading.splits(plan, alone)[0].test
-    logits = fit.logits(fit.load(careless, plan), alone, rows)
+    logits = fit.logits(Committee([fit.load(careless, plan)]), alone, rows)
     said = _Measured(rows, logits[:, list(plan.shipped)])
     lines = []
     for place, found in enumerate(findings):

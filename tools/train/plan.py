@@ -146,6 +146,8 @@ class Course:
     ridge : float
         Above 0: features stay as they start, and the head alone is solved, by ridge regression with
         this penalty (`tools.train.solve`). For few patients.
+    members : int
+        Networks that are taught alike from different beginnings and ship as one.
     """
 
     epochs: int
@@ -159,6 +161,7 @@ class Course:
     teach: float
     start: str
     ridge: float
+    members: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,6 +195,7 @@ def _course(table: Table) -> Course:
         teach=table.number("teach", 0, 1),
         start=table.text("start", ""),
         ridge=table.optional_number("ridge", 0, 1e6) or 0.0,
+        members=table.whole("members", 1, 8, default=1),
     )
     table.close()
     return course
