@@ -117,8 +117,8 @@ PLANS = {
         range(10, 19),
     ),
     "02-missed-bleed": Plan(
-        "drawn head CT, seed 5, epidural bleed at 35 % of its contrast",
-        lambda: faint(5, 0.35),
+        "drawn head CT, seed 13, epidural bleed at 32 % of its contrast",
+        lambda: faint(13, 0.32),
         range(10, 19),
     ),
     "03-calcified": Plan(
@@ -126,14 +126,14 @@ PLANS = {
     ),
     "04-uncertain": Plan(
         "drawn head CT, seed 11, falx calcified a little",
-        lambda: calcified(11, 0.152),
+        lambda: calcified(11, 0.18),
         range(11, 20),
     ),
     "05-motion": Plan(
-        "drawn head CT, seed 9, nothing in it, moved", lambda: moved(9), range(10, 19)
+        "drawn head CT, seed 12, nothing in it, moved", lambda: moved(12), range(10, 19)
     ),
     "06-quiet": Plan(
-        "drawn head CT, seed 0, nothing in it", lambda: plain(0, bleed=False), range(10, 19)
+        "drawn head CT, seed 13, nothing in it", lambda: plain(13, bleed=False), range(10, 19)
     ),
 }
 
