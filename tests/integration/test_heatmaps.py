@@ -91,13 +91,14 @@ def test_the_peak_falls_into_the_drawn_bleed(explainer: Engine, bleed: str, seed
 def test_covering_the_peak_takes_the_evidence_away_in_real_bleeds(explainer: Engine) -> None:
     if not HEADS.is_dir():
         pytest.skip("../shared/data/head-ct is not there: real head CT slices are needed")
-    drops = []
-    for patient in ("050", "066", "077", "088"):
-        own, mirrored = _drops(explainer, patient)
-        drops.append(own)
-        assert own > 0.5
-        assert own > 3 * abs(mirrored)
-    assert np.mean(drops) > 1.5  # logits
+    drops = [
+        _drops(explainer, patient) for patient in ("050", "066", "077", "081", "087", "088", "094")
+    ]
+    # The network compares both sides, so covering the mirrored place changes something as well.
+    assert all(own > abs(mirrored) for own, mirrored in drops)
+    own, mirrored = np.abs(drops).mean(axis=0)  # logits
+    assert own > 1.5
+    assert own > 4 * mirrored
 
 
 def _drops(explainer: Engine, patient: str) -> tuple[float, float]:
