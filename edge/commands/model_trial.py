@@ -23,7 +23,7 @@ from edge.imaging.nifti import UnreadableVolume, read_nifti
 from edge.imaging.pair import pair
 from edge.imaging.pixels import Limits, Slice, UnreadableInstance, decode
 from edge.imaging.registration import CannotAlign, align
-from edge.imaging.volume import Volume
+from edge.imaging.volume import NoVolume, Volume, assemble
 from edge.packages import Shelf
 from engines import ModelPackage, serve
 
@@ -39,35 +39,49 @@ def add(models: Commands[argparse.ArgumentParser]) -> None:
         "--prior",
         type=Path,
         metavar="FILE",
-        help="the earlier study, a .nii.gz, for a model that compares two",
+        help="the earlier study, a folder or a .nii.gz, for a model that compares two",
     )
     trial.add_argument("--json", action="store_true", help="print JSON")
     config_option(trial)
 
 
 def read_volume(file: Path, package: ModelPackage) -> NDArray[np.float32]:
-    """Read a NIfTI file as a package's input, (channels, depth, height, width)."""
+    """Read one volume as a package's input, (channels, depth, height, width)."""
     if package.prior is not None:
         raise CommandError(
             f"{package.name} compares two studies: give `models try` the earlier one with --prior, "
             "and `models checkset` an npz."
         )
     try:
-        return conform(*read_nifti(file), package.input)
+        volume = _volume(file)
+        return conform(volume.voxels, volume.affine, package.input)
     except (CannotConform, UnreadableVolume) as error:
         raise CommandError(str(error)) from error
 
 
 def read_pair(file: Path, earlier: Path, package: ModelPackage) -> NDArray[np.float32]:
-    """Read two NIfTI files as the input of a package that compares two studies."""
+    """Read two volumes as the input of a package that compares two studies."""
     if package.prior is None:
         raise CommandError(f"{package.name} looks at one study: leave --prior out.")
     try:
-        current, prior = Volume(*read_nifti(file)), Volume(*read_nifti(earlier))
+        current, prior = _volume(file), _volume(earlier)
         alignment = align(current, prior, least=package.prior.least_similarity)
         return pair(current, prior, alignment, package.input)
     except (CannotAlign, CannotConform, UnreadableVolume) as error:
         raise CommandError(str(error)) from error
+
+
+def _volume(place: Path) -> Volume:
+    """Read a NIfTI file, or the series in a folder."""
+    if not place.is_dir():
+        return Volume(*read_nifti(place))
+    try:
+        return assemble(_slices(place))
+    except NoVolume as error:
+        raise CommandError(
+            f"{place}: the images make no volume: {error}. Give it a folder with every slice of "
+            "one series and nothing else."
+        ) from error
 
 
 def _try(options: argparse.Namespace) -> int:
@@ -111,9 +125,7 @@ def _print(said: tuple[Answer, ...]) -> None:
 def _inputs(file: Path, package: ModelPackage) -> NDArray[np.float32]:
     from engines.checkset import read_inputs  # noqa: PLC0415  # only for an npz
 
-    if file.is_dir():
-        if package.volumes:
-            raise CommandError(f"{package.name} takes a volume: give it a .nii.gz file.")
+    if file.is_dir() and not package.volumes:
         try:
             return input_of(package, _slices(file))
         except NothingJudged as error:

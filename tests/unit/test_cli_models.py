@@ -256,3 +256,21 @@ def test_the_builder_makes_engines_where_there_is_no_gpu_and_says_that_none_was_
         added.refused("models activate grey --runtime tensorrt_rtx")
         added("models list")
         assert "tensorrt_rtx" not in added.out
+
+
+def test_a_series_of_images_is_tried_as_a_volume_and_told_in_millilitres(
+    added: Terminal, tmp_path: Path
+) -> None:
+    folder = tmp_path / "series"
+    folder.mkdir()
+    for number in range(16):
+        pixels = np.full((16, 16), 1000 + 100 * number, np.uint16)
+        data = ct_slice(number=number, position_mm=float(number), stored=pixels)
+        (folder / f"{number:02}.dcm").write_bytes(data)
+    assert added("models try grey", str(folder)) == 0
+    assert "1 x 1 x 16 x 16 x 16" in added.out
+    assert "ml" in added.out.split()
+    (folder / "07.dcm").unlink()
+    said = added.refused("models try grey", str(folder))
+    assert f"{folder}: the images make no volume: " in said
+    assert "every slice of one series" in said
