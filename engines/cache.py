@@ -220,7 +220,9 @@ class EngineCache:
                 build(partial)
                 return self._put(key, partial, notes())
             finally:
-                partial.unlink(missing_ok=True)
+                # A builder stopped while it wrote leaves a name of its own beside it.
+                for left in self._folder.glob(f"{key.digest}.partial*"):
+                    left.unlink(missing_ok=True)
 
     def entries(self) -> tuple[Entry, ...]:
         """Return what is held, the most recently used first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from typing import get_args
@@ -80,6 +81,18 @@ def print_parity(parity: Parity, console: Console) -> None:
 
 
 def _build(options: argparse.Namespace) -> int:
+    try:
+        return _build_all(options)
+    except KeyboardInterrupt:
+        print(
+            "scanside: stopped. Nothing half-made is kept; engines that were finished are, and "
+            "what serves is as it was.",
+            file=sys.stderr,
+        )
+        raise
+
+
+def _build_all(options: argparse.Namespace) -> int:
     # Heavy; only this command writes graphs.
     from engines.build.support import present_modules  # noqa: PLC0415
     from engines.candidates import Bench, Candidate, candidates  # noqa: PLC0415

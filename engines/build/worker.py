@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -50,6 +51,8 @@ class Events:
 
 def main() -> int:
     """Build what standard input says."""
+    # Ctrl-C reaches the whole terminal; whoever started this process decides, and closes its input.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with open(int(sys.argv[1]), "w", encoding="utf-8") as stream:  # noqa: PTH123  # a descriptor
         events = Events(stream)
         plan = BuildPlan.from_json(sys.stdin.readline())
