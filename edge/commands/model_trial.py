@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from contextlib import closing
 from dataclasses import asdict
@@ -149,7 +150,12 @@ def _slices(folder: Path) -> list[Slice]:
     if not slices:
         raise CommandError(f"{folder}: none of {unread} files is a DICOM image that can be read.")
     if unread:
-        print(f"{unread} of {len(files)} files are left out: they are no readable DICOM images.")
+        # Not among the answers: standard output may be JSON.
+        print(
+            f"scanside: {unread} of {len(files)} files are left out: they are no readable DICOM "
+            "images.",
+            file=sys.stderr,
+        )
     return slices
 
 

@@ -225,10 +225,13 @@ def test_a_series_of_slices_is_tried_from_its_folder(scanside: Terminal, tmp_pat
         (folder / f"{number}.dcm").write_bytes(data)
     (folder / "notes.txt").write_text("no image", encoding="utf-8")
     assert scanside("models try head-ct-hemorrhage", str(folder)) == 0
-    assert "1 of 4 files are left out" in scanside.out
+    assert "1 of 4 files are left out" in scanside.err
     assert "on onnxruntime fp32: 3 x 6 x 112 x 112" in scanside.out
     assert "Intracranial hemorrhage" in scanside.out
     assert "A physician decides." in " ".join(scanside.out.split())
+    assert scanside("models try head-ct-hemorrhage", str(folder), "--json") == 0
+    assert json.loads(scanside.out)[0]["label"] == "Intracranial hemorrhage"
+    assert "1 of 4 files are left out" in scanside.err
 
 
 @pytest.mark.parametrize("content", [None, b"no image"])
