@@ -231,13 +231,15 @@ def _on_gpu(
                     shapes,
                     _workspace(package),
                     capability=capability,
-                    timing_cache=bench.store.folder / f"{module}.timings",
+                    timing_cache=bench.store.timings(module),
                 )
                 try:
                     said.extend(build(plan, on_progress=bench.on_progress).warnings)
                 except BuildError as error:
                     # The graph's own file is gone when this is read; the package's is there.
                     raise BuildError(str(error).replace(str(graph), str(package.model))) from error
+                finally:
+                    bench.store.sweep_timings()
 
         content = cache.get_or_build(key, make, notes=lambda: said)
     except (BuildError, PlanRefused, GraphError) as error:

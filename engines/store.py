@@ -11,6 +11,8 @@ from engines.cache import EngineCache
 class EngineStore:
     """A folder with ``cache/`` and ``active/``; what serves, or served before, is never evicted.
 
+    Beside them lies ``MODULE.timings``: the kernels that a builder measured, for its next build.
+
     Parameters
     ----------
     folder : pathlib.Path
@@ -37,3 +39,17 @@ class EngineStore:
             If it cannot be.
         """
         return EngineCache(self.folder / "cache", limit=self._limit, kept=self.active.kept)
+
+    def timings(self, module: str) -> Path:
+        """Return where a builder's measured kernels are kept."""
+        return self.folder / f"{module}.timings"
+
+    def sweep_timings(self) -> None:
+        """Throw out what killed builders left half-written beside their timings.
+
+        The name tells which process writes it, see `engines.build.modules.write_whole`; that of one
+        which still runs stays.
+        """
+        for left in self.folder.glob("*.timings.*.partial"):
+            if not Path("/proc", left.name.split(".")[-2]).exists():
+                left.unlink(missing_ok=True)

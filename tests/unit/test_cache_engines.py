@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from engines.build.modules import write_whole
 from engines.cache import CacheError, EngineCache, EngineKey
+from engines.store import EngineStore
 
 KEY = EngineKey("a" * 64, "tensorrt 10.3.0", "Orin", "SM87", "fp16", "1x3x160x160", "0.1.0")
 
@@ -43,6 +45,15 @@ def build(path):
 
 cache._to_disk = dying
 EngineCache(Path(sys.argv[1]), limit=1000).get_or_build(key, build)
+"""
+
+_TIMING = """
+import os, signal, sys
+from pathlib import Path
+import engines.build.modules as modules
+
+modules.os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+modules.write_whole(Path(sys.argv[1]), b"kernels")
 """
 
 _WAITER = """
@@ -213,3 +224,18 @@ def test_what_a_killed_builder_was_writing_is_swept(cache: EngineCache, tmp_path
     left.touch()
     cache.get_or_build(KEY, writes(b"an engine"))
     assert not left.exists()
+
+
+def test_timings_that_a_killed_builder_was_writing_are_swept(tmp_path: Path) -> None:
+    store = EngineStore(tmp_path, limit=1000)
+    timings = store.timings("tensorrt")
+    write_whole(timings, b"whole")
+    killed = subprocess.run([sys.executable, "-c", _TIMING, str(timings)], check=False)
+    assert killed.returncode == -9
+    (left,) = tmp_path.glob("*.partial")
+    of_a_running_builder = tmp_path / f"tensorrt.timings.{os.getpid()}.partial"
+    of_a_running_builder.touch()
+    store.sweep_timings()
+    assert not left.exists()
+    assert of_a_running_builder.exists()
+    assert timings.read_bytes() == b"whole"
