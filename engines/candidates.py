@@ -125,6 +125,9 @@ class Bench:
         For ONNX Runtime.
     on_progress : callable
         Told of a builder's phases and steps.
+    dla_core : int or None
+        TensorRT's engines are built for this deep learning accelerator, and for the GPU what it
+        cannot run.
     """
 
     store: EngineStore
@@ -132,6 +135,7 @@ class Bench:
     modules: Sequence[Module]
     threads: int = 1
     on_progress: Callable[[Progress], None] | None = None
+    dla_core: int | None = None
 
 
 def write_graphs(
@@ -207,15 +211,7 @@ def _on_gpu(
     try:
         builder = f"{module} {load(module).version}"
         shapes = shapes_for(package, graphs.native)
-        key = EngineKey(
-            model=package.digest,
-            builder=builder,
-            gpu="none" if bench.gpu is None else bench.gpu.name,
-            capability=_TRIAL if bench.gpu is None else bench.gpu.capability,
-            precision=graphs.precision,
-            profile=str(shapes),
-            tool=version("scanside"),
-        )
+        key = key_for(package, graphs.precision, builder, shapes, bench)
         began, cache, said = time.monotonic(), bench.store.cache, list[str]()
         known = cache.find(key) is not None
 
@@ -223,16 +219,7 @@ def _on_gpu(
             with TemporaryDirectory(prefix="scanside-build-") as folder:
                 graph = Path(folder) / "model.onnx"
                 graph.write_bytes(graphs.native)
-                capability = _TRIAL if bench.gpu is None else None
-                plan = BuildPlan(
-                    graph,
-                    target,
-                    module,
-                    shapes,
-                    _workspace(package),
-                    capability=capability,
-                    timing_cache=bench.store.timings(module),
-                )
+                plan = plan_for(package, graph, target, module, shapes, bench)
                 try:
                     said.extend(build(plan, on_progress=bench.on_progress).warnings)
                 except BuildError as error:
@@ -251,6 +238,43 @@ def _on_gpu(
             made, not_run=f"no GPU here; it was built for {_TRIAL} to see that it can be"
         )
     return _compared(made, package, bench)
+
+
+def key_for(
+    package: ModelPackage, precision: str, builder: str, shapes: tuple[Shapes, ...], bench: Bench
+) -> EngineKey:
+    """Return the place in the cache of an engine that a builder makes here."""
+    place = "GPU" if bench.dla_core is None else f"DLA core {bench.dla_core}"
+    return EngineKey(
+        model=package.digest,
+        builder=builder,
+        gpu="none" if bench.gpu is None else bench.gpu.name,
+        capability=_TRIAL if bench.gpu is None else bench.gpu.capability,
+        precision=precision,
+        profile=f"{shapes}, {_workspace(package) >> 20} MiB, {place}",
+        tool=version("scanside"),
+    )
+
+
+def plan_for(
+    package: ModelPackage,
+    graph: Path,
+    target: Path,
+    module: Module,
+    shapes: tuple[Shapes, ...],
+    bench: Bench,
+) -> BuildPlan:
+    """Return what a builder is to make here of a graph that was written for it."""
+    return BuildPlan(
+        graph,
+        target,
+        module,
+        shapes,
+        _workspace(package),
+        capability=_TRIAL if bench.gpu is None else None,
+        dla_core=bench.dla_core,
+        timing_cache=bench.store.timings(module),
+    )
 
 
 def _workspace(package: ModelPackage) -> int:

@@ -45,6 +45,13 @@ def add(models: Commands[argparse.ArgumentParser]) -> None:
         default=_CALIBRATORS[0],
         help="how int8 chooses its ranges (percentile)",
     )
+    build.add_argument(
+        "--dla",
+        type=_core,
+        metavar="CORE",
+        help="have TensorRT build for this deep learning accelerator of a Jetson, as in 0, and for "
+        "the GPU what it does not take",
+    )
     config_option(build)
     activate = command(models, "activate", _activate, "have a built engine serve, if it agrees")
     activate.add_argument("name", help="as in `models list`")
@@ -105,6 +112,8 @@ def _build_all(options: argparse.Namespace) -> int:
     gpu, modules = gpu_here(), present_modules()
     console = _console()
     console.print(f"{package.name} {package.version}. {_equipment(gpu is not None, modules)}")
+    if options.dla is not None:
+        console.print(accelerator(options.dla, gpu is not None, modules))
     table = _table(
         "runtime", "precision", "MB", "made, s", "largest", "mean", "rank", "AUC", "verdict"
     )
@@ -123,7 +132,12 @@ def _build_all(options: argparse.Namespace) -> int:
         transient=True,
     ) as bars:
         bench = Bench(
-            shelf.store, gpu, modules, config.analysis.threads, _shown(bars, package.name)
+            shelf.store,
+            gpu,
+            modules,
+            config.analysis.threads,
+            _shown(bars, package.name),
+            options.dla,
         )
         for precision in options.precision:
             for one in candidates(package, precision, Calibrator(options.calibrator), bench):
@@ -155,6 +169,27 @@ def _equipment(gpu: bool, modules: tuple[str, ...]) -> str:
     builders = " and ".join(modules) or "neither TensorRT nor TensorRT for RTX"
     here = "A GPU is here" if gpu else "No GPU is here: no TensorRT engine is run"
     return f"{here}; installed: {builders}."
+
+
+def accelerator(core: int, gpu: bool, modules: tuple[str, ...]) -> str:
+    """Return what comes of the wish for a deep learning accelerator."""
+    if "tensorrt" in modules and gpu:
+        return (
+            f"DLA core {core}: TensorRT's engines are built for it; those of ONNX Runtime run on "
+            "the CPU."
+        )
+    lacks = "TensorRT is not installed" if gpu else "no GPU is here"
+    return (
+        f"DLA core {core}: nothing is built for it. Only TensorRT builds for a DLA, on a Jetson "
+        f"that has one, and {lacks}."
+    )
+
+
+def _core(text: str) -> int:
+    """Read the number of a DLA core."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a DLA core, such as 0")
+    return int(text)
 
 
 def _shown(bars: Bars, name: str) -> Callable[[Progress], None]:

@@ -143,7 +143,7 @@ class Flavour:
 
     def _configure_rtx(self, config: Any, plan: BuildPlan) -> list[str]:
         if plan.dla_core is not None:
-            raise PlanRefused("TensorRT for RTX has no DLA: leave dla_core out.")
+            raise PlanRefused("TensorRT for RTX has no DLA: build it without a DLA core.")
         if plan.capability is not None:
             known = self.module.ComputeCapability
             capability = getattr(known, plan.capability, None)
@@ -160,12 +160,14 @@ class Flavour:
     def _configure_dla(self, builder: Any, config: Any, plan: BuildPlan) -> list[str]:
         if plan.dla_core is None:
             return []
-        if plan.dla_core >= builder.num_DLA_cores:
-            return [f"No DLA core {plan.dla_core} on this machine: built for the GPU."]
+        cores = builder.num_DLA_cores
+        if plan.dla_core >= cores:
+            has = f"it has {cores}, counted from 0" if cores else "it has none"
+            return [f"No DLA core {plan.dla_core} on this machine ({has}): built for the GPU."]
         config.default_device_type = self.module.DeviceType.DLA
         config.DLA_core = plan.dla_core
         config.set_flag(self.module.BuilderFlag.GPU_FALLBACK)
-        return []
+        return [f"Built for DLA core {plan.dla_core}, and for the GPU what it does not take."]
 
 
 def load(name: Module) -> Flavour:

@@ -165,3 +165,18 @@ def test_what_a_builder_said_is_kept_with_its_engine_and_shown(
     assert store.cache.notes(key) == (warning,)
     assert scanside("models show knee") == 0
     assert f"its builder said: {warning}" in scanside.out
+
+
+@needs_builder
+def test_a_dla_core_where_there_is_none_is_told_of_and_the_cpu_serves(
+    scanside: Terminal, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drafted(scanside, tmp_path)
+    with_checks(scanside, tmp_path)
+    assert scanside("models build knee --precision fp32 --dla 0") == 0
+    assert "DLA core 0: nothing is built for it. Only TensorRT builds for a DLA" in scanside.out
+    assert "tensorrt_rtx fp32: TensorRT for RTX has no DLA: build it without" in scanside.out
+    assert "activate knee --precision fp32 --runtime onnxruntime" in scanside.out
+    with pytest.raises(SystemExit):
+        scanside("models build knee --dla one")
+    assert "'one' is not the number of a DLA core, such as 0" in capsys.readouterr().err

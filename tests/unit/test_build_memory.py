@@ -126,13 +126,16 @@ def test_a_dla_core_takes_what_it_can_and_the_gpu_the_rest() -> None:
         1,
         ["gpu fallback"],
     )
-    assert not notes
+    assert notes == ["Built for DLA core 1, and for the GPU what it does not take."]
 
 
-def test_a_missing_dla_core_is_said_and_the_gpu_takes_all() -> None:
-    config, notes = configured(with_(dla_core=0), cores=0)
+@pytest.mark.parametrize(
+    ("core", "cores", "has"), [(0, 0, "it has none"), (2, 2, "it has 2, counted from 0")]
+)
+def test_a_missing_dla_core_is_said_and_the_gpu_takes_all(core: int, cores: int, has: str) -> None:
+    config, notes = configured(with_(dla_core=core), cores=cores)
     assert not config.flags
-    assert "No DLA core 0" in notes[0]
+    assert notes == [f"No DLA core {core} on this machine ({has}): built for the GPU."]
 
 
 def test_tensorrt_builds_for_its_own_gpu_alone() -> None:
