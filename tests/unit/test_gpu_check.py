@@ -10,7 +10,7 @@ import pytest
 from engines.gpu import Gpu
 from tools.bench.report import Row
 from tools.gpu_check import __main__ as command
-from tools.gpu_check import kernel, suite
+from tools.gpu_check import kernel, suite, third_party
 from tools.gpu_check.machine import Machine, look
 from tools.gpu_check.part import Part, failed, not_run, passed
 
@@ -70,3 +70,47 @@ def test_a_suite_without_a_test_for_a_runtime_did_not_run() -> None:
         "conformance suite, tensorrt", "no driver"
     )
     assert suite.conformance("no-such-runtime", None).state == "could not run"
+
+
+def test_the_folder_of_models_reaches_the_parts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[Path | None] = []
+
+    def parts(_machine: Machine, _folder: Path, models: Path | None, *, quick: bool) -> list[Part]:
+        asked.append(models)
+        return [passed("quick", str(quick))]
+
+    monkeypatch.setattr(command, "look", lambda: ORIN)
+    monkeypatch.setattr(command, "_parts", parts)
+    assert command.main(["--models", str(tmp_path)]) == 0
+    assert command.main([]) == 0
+    assert asked == [tmp_path, None]
+
+
+def test_models_that_are_not_here_are_told_of(tmp_path: Path) -> None:
+    (part,) = third_party.every(ORIN, tmp_path, None, quick=True)
+    assert part.state == "could not run"
+    assert "--models FOLDER says where they are" in part.said
+    structures, tissue = third_party.every(ORIN, tmp_path, tmp_path / "models", quick=True)
+    assert {structures.state, tissue.state} == {"could not run"}
+    assert tissue.said == f"{tmp_path / 'models' / 'meshnet-brain-tissue.onnx'} is not here."
+    # A model without the T1 that its check set is cut from.
+    (tmp_path / "models").mkdir()
+    for name in ("meshnet-brain-tissue.onnx", "meshnet-brain-tissue-labels.csv"):
+        (tmp_path / "models" / name).touch()
+    _, tissue = third_party.every(ORIN, tmp_path, tmp_path / "models", quick=True)
+    assert tissue.said.endswith("data/brain-mri/t1.nii.gz is not here.")
+
+
+def test_a_model_that_cannot_be_read_fails_and_the_others_go_on(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    for name in ("meshnet-brain-structures.onnx", "meshnet-brain-structures-labels.csv"):
+        (models / name).write_text("0,Background\n1,Brain\n", encoding="utf-8")
+    (tmp_path / "data" / "brain-mri").mkdir(parents=True)
+    (tmp_path / "data" / "brain-mri" / "t1.nii.gz").touch()
+    structures, tissue = third_party.every(ORIN, tmp_path / "made", models, quick=True)
+    assert (structures.name, structures.state) == ("meshnet-brain-structures", "failed")
+    assert "not an ONNX model" in structures.said or "holds no network" in structures.said
+    assert tissue.state == "could not run"

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from engines.build.plan import MODULES
 from tools.bench.report import as_json
-from tools.gpu_check import engines_here, kernel, suite
+from tools.gpu_check import engines_here, kernel, suite, third_party
 from tools.gpu_check.machine import Machine, look
 from tools.gpu_check.part import Part
 
@@ -32,12 +32,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
     parser.add_argument("--table", type=Path, metavar="FILE", help="write the table as text")
     parser.add_argument("--quick", action="store_true", help="fewer runs for each figure")
+    parser.add_argument(
+        "--models",
+        type=Path,
+        metavar="FOLDER",
+        help="check the models of docs/models too: their .onnx and -labels.csv files lie here, and "
+        "the T1 in ../data/brain-mri",
+    )
     options = parser.parse_args(arguments)
     machine = look()
     parts = []
     try:
         with TemporaryDirectory(prefix="scanside-gpu-") as folder:
-            for part in _parts(machine, Path(folder), quick=options.quick):
+            for part in _parts(machine, Path(folder), options.models, quick=options.quick):
                 print(f"{_MARKS[part.state]:8}{part.name}: {part.said}", flush=True)
                 parts.append(part)
     except KeyboardInterrupt:
@@ -53,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(any(part.state == "failed" for part in parts))
 
 
-def _parts(machine: Machine, folder: Path, *, quick: bool) -> Iterator[Part]:
+def _parts(machine: Machine, folder: Path, models: Path | None, *, quick: bool) -> Iterator[Part]:
     for runtime in ("onnxruntime", "tensorrt-stand-in"):
         yield suite.conformance(runtime, None)
     for module in MODULES:
@@ -62,6 +69,7 @@ def _parts(machine: Machine, folder: Path, *, quick: bool) -> Iterator[Part]:
     yield kernel.compiles()
     yield kernel.on_gpu(machine, quick=quick)
     yield from engines_here.every(machine, folder, quick=quick)
+    yield from third_party.every(machine, folder, models, quick=quick)
 
 
 def render(machine: Machine, parts: Sequence[Part]) -> str:
