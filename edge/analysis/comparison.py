@@ -13,6 +13,7 @@ from edge.store.studies import Store
 from engines import PriorSpec
 
 NO_PRIOR = "No earlier study to compare with."
+COMPARED_ALONE = "Compared with an earlier study; nothing else was looked for."
 
 
 @dataclass(frozen=True, slots=True)

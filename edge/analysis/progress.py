@@ -24,7 +24,7 @@ from edge.alerts.decision import (
     find,
 )
 from edge.alerts.policy import Told
-from edge.analysis.comparison import NO_PRIOR, Earlier
+from edge.analysis.comparison import COMPARED_ALONE, NO_PRIOR, Earlier
 from edge.analysis.completeness import Evidence, SeriesFacts
 from edge.analysis.coverage import NONE_JUDGED, not_judged, outside
 from edge.analysis.messages import (
@@ -293,6 +293,8 @@ class SeriesInProgress:
             doubts.append(f"{len(self.unreadable)} of {self.images} images could not be read.")
         if self.earlier is not None and self.earlier.asked and self.earlier.prior is None:
             doubts.append(NO_PRIOR)
+        if analysed and self.earlier is not None and self.earlier.prior is not None:
+            doubts.append(COMPARED_ALONE)
         if analysed and self.evidence is Evidence.QUIET:
             doubts.append(QUIET)
         if self.conflicts:

@@ -103,6 +103,7 @@ COMMA = _(", ")
 WHOLE = (
     _("The image does not look like what the model knows, so the model abstains."),
     _("No earlier study to compare with."),
+    _("Compared with an earlier study; nothing else was looked for."),
     _("no earlier study to compare with"),
     _("the two studies could not be aligned: they show no common part"),
     _("the two studies could not be aligned: one of them is empty"),

@@ -91,6 +91,8 @@ def test_a_second_study_is_compared_with_the_first(told: Told) -> None:
     assert said.change == "larger"
     assert "Brighter than before: " in said.text
     assert said.interval_days == pytest.approx(366, abs=1)
+    # No other model looked at the series, and that is said.
+    assert "Compared with an earlier study; nothing else was looked for." in alert.reasons
 
 
 @pytest.mark.parametrize("name", ["alone", "other patient"])

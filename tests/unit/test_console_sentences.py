@@ -77,6 +77,7 @@ def test_every_quality_flag_is_said_in_arabic(text: str) -> None:
         "the two studies could not be aligned: they correlate by 0.82 where one head gives 0.93 or "
         "more",
         "No earlier study to compare with.",
+        "Compared with an earlier study; nothing else was looked for.",
         "patient's left, back, upper",
         "lower right of the image",
         "middle of the image",
