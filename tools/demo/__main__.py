@@ -126,6 +126,8 @@ def _finish(file: Path | None, watch: Watch, console: Console) -> int:
     figures = report(watch.studies)
     if file is not None:
         file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        if not console.is_terminal:
+            console.line()  # the table ends without one there
         console.print(f"Wrote {file}.")
     return 0 if all(_arrived(study) for study in watch.studies) else 1
 
