@@ -8,9 +8,11 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,15 @@ def of_session(leader: int) -> list[str]:
     return found
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Whoever runs the tests in the background may ignore Ctrl-C; a terminal's user does not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_during_a_build_ends_it_all_and_leaves_nothing_half_made(tmp_path: Path) -> None:
     (tmp_path / "temporary").mkdir()
     config = tmp_path / "config.toml"
