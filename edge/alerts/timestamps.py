@@ -44,3 +44,16 @@ def parse_rfc3339(text: str) -> datetime:
         raise ValueError(msg)
     # Python 3.10's fromisoformat knows no "Z".
     return datetime.fromisoformat(text[:-1] + "+00:00")
+
+
+def scanner_moment(text: str) -> datetime | None:
+    """Read when a scanner says that it made something, ISO 8601; None where it says nothing.
+
+    A time without a zone is taken for UTC: two studies of one hospital lack it alike, and the days
+    between them do not depend on it.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)

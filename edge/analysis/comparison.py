@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 
+from edge.alerts.timestamps import scanner_moment
 from edge.analysis.routing import SeriesAbout, named
 from edge.store.records import StoredStudy
 from edge.store.spool import Record
@@ -83,14 +83,14 @@ def find_prior(
     spec : PriorSpec
         What the model asks for.
     """
-    now = _moment(about.acquired)
+    now = scanner_moment(about.acquired or "")
     if now is None:
         return None
     found: list[PriorSeries] = []
     for study in others:
         for series in study.series:
             known = SeriesAbout.from_json(series.about)
-            then = _moment(known.acquired)
+            then = scanner_moment(known.acquired or "")
             if then is None or series.evidence is None or known.modality != about.modality:
                 continue
             days = (now - then).total_seconds() / 86400
@@ -105,12 +105,3 @@ def find_prior(
                 )
             )
     return min(found, key=lambda one: one.days, default=None)
-
-
-def _moment(acquired: str | None) -> datetime | None:
-    """Return when a series was made; a scanner's time without a zone is taken for UTC."""
-    try:
-        moment = datetime.fromisoformat(acquired or "")
-    except ValueError:
-        return None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)

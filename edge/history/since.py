@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from edge.alerts.decision import StudyDecision
 from edge.alerts.message import Progression
 from edge.alerts.policy import Told
+from edge.alerts.timestamps import scanner_moment
 from edge.history.progression import Prior, measured_change, progression
 from edge.store.priors import KeptPrior
 
@@ -44,12 +45,5 @@ def since(
 
 
 def _moment(acquired: str, first_byte: float) -> datetime:
-    """Return when a study was made; a scanner's time without a zone is taken for UTC.
-
-    Two studies of one hospital lack the zone alike, and days between them do not depend on it.
-    """
-    try:
-        moment = datetime.fromisoformat(acquired)
-    except ValueError:
-        return datetime.fromtimestamp(first_byte, timezone.utc)
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)
+    """Return when a study was made; of one that does not say, when it came."""
+    return scanner_moment(acquired) or datetime.fromtimestamp(first_byte, timezone.utc)

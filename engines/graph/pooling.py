@@ -11,6 +11,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from engines.graph.wiring import drop_unread, readers
+
 
 def joined(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the graph with every such pair as one convolution; the model is left as it is.
@@ -22,17 +24,14 @@ def joined(model: onnx.ModelProto) -> onnx.ModelProto:
     result.CopyFrom(model)
     graph = result.graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
-    taken: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.node:
-        for name in node.input:
-            taken.setdefault(name, []).append(node)
+    read = readers(graph)
     promised = {output.name for output in graph.output}
     for average in list(graph.node):
         step = _step(average)
-        readers = taken.get(average.output[0], [])
-        if step is None or len(readers) != 1 or average.output[0] in promised:
+        following = read.get(average.output[0], [])
+        if step is None or len(following) != 1 or average.output[0] in promised:
             continue
-        convolution = readers[0]
+        convolution = following[0]
         if not _mixes_channels(convolution, weights):
             continue
         old = numpy_helper.to_array(weights[convolution.input[1]])
@@ -49,9 +48,7 @@ def joined(model: onnx.ModelProto) -> onnx.ModelProto:
         )
         convolution.CopyFrom(one)
         graph.node.remove(average)
-    used = {name for node in graph.node for name in node.input}
-    for tensor in [one for one in graph.initializer if one.name not in used]:
-        graph.initializer.remove(tensor)
+    drop_unread(graph)
     return result
 
 

@@ -13,22 +13,24 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from engines.graph.wiring import makers, readers
+
 _ROUNDS, _BACK = "QuantizeLinear", "DequantizeLinear"
 
 
 def without_pairs_before(model: onnx.ModelProto) -> None:
     """Take away each pair that serves a Relu alone and is followed by another, in place."""
     graph = model.graph
-    makers, readers = _makers(graph), _readers(graph)
+    made, read = makers(graph), readers(graph)
     promised = {output.name for output in graph.output}
     for node in list(graph.node):
-        if node.op_type != "Relu" or not _all_round(readers, node.output[0], promised):
+        if node.op_type != "Relu" or not _all_round(read, node.output[0], promised):
             continue
-        back = makers.get(node.input[0])
-        first = makers.get(back.input[0]) if back is not None and back.op_type == _BACK else None
+        back = made.get(node.input[0])
+        first = made.get(back.input[0]) if back is not None and back.op_type == _BACK else None
         if back is None or first is None or first.op_type != _ROUNDS:
             continue
-        if [len(readers[one.output[0]]) for one in (first, back)] == [1, 1]:
+        if [len(read[one.output[0]]) for one in (first, back)] == [1, 1]:
             node.input[0] = first.input[0]
             graph.node.remove(first)
             graph.node.remove(back)
@@ -40,13 +42,13 @@ def on_bytes(model: onnx.ModelProto) -> None:
     ``round(max(x, 0))`` is ``max(round(x), zero point)`` at one scale.
     """
     graph = model.graph
-    readers = _readers(graph)
+    read = readers(graph)
     promised = {output.name for output in graph.output}
     points = {tensor.name: tensor for tensor in graph.initializer}
     for node in list(graph.node):
-        if node.op_type != "Relu" or not _all_round(readers, node.output[0], promised):
+        if node.op_type != "Relu" or not _all_round(read, node.output[0], promised):
             continue
-        rounding = readers[node.output[0]]
+        rounding = read[node.output[0]]
         point = points.get(rounding[0].input[2])
         if len(rounding) != 1 or point is None or point.data_type != onnx.TensorProto.UINT8:
             continue
@@ -70,19 +72,7 @@ def on_bytes(model: onnx.ModelProto) -> None:
         graph.node.remove(node)
 
 
-def _makers(graph: onnx.GraphProto) -> dict[str, onnx.NodeProto]:
-    return {name: node for node in graph.node for name in node.output}
-
-
-def _readers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
-    found: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.node:
-        for name in node.input:
-            found.setdefault(name, []).append(node)
-    return found
-
-
-def _all_round(readers: dict[str, list[onnx.NodeProto]], name: str, promised: set[str]) -> bool:
+def _all_round(read: dict[str, list[onnx.NodeProto]], name: str, promised: set[str]) -> bool:
     """Return whether a tensor is read, and by nothing but what rounds it."""
-    taken = readers.get(name, [])
+    taken = read.get(name, [])
     return bool(taken) and name not in promised and all(one.op_type == _ROUNDS for one in taken)

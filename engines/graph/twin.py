@@ -17,6 +17,7 @@ from onnx import numpy_helper
 from engines.graph.errors import GraphError
 from engines.graph.model import check_result
 from engines.graph.rectify import on_bytes
+from engines.graph.wiring import drop_unread
 
 _SUFFIX = "_u8"
 
@@ -52,7 +53,7 @@ def cpu_twin(model: onnx.ModelProto) -> onnx.ModelProto:
         point = np.full(tuple(weights[old].dims), 128, np.uint8)
         twin.graph.initializer.append(numpy_helper.from_array(point, new))
     on_bytes(twin)
-    _drop_unused(twin)
+    drop_unread(twin.graph)
     del twin.graph.value_info[:]  # they say s8; inferred anew
     return check_result(twin, "u8")
 
@@ -71,11 +72,3 @@ def _move(
             f"Node {node.name!r} ({node.op_type}): only a constant s8 zero point of 0 has a twin."
         )
     points[name] = node.input[2] = name + _SUFFIX
-
-
-def _drop_unused(model: onnx.ModelProto) -> None:
-    used = {name for node in model.graph.node for name in node.input}
-    used.update(output.name for output in model.graph.output)
-    left = [tensor for tensor in model.graph.initializer if tensor.name in used]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(left)

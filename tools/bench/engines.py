@@ -31,7 +31,7 @@ from engines.graph.int8 import Calibrator
 from engines.parity import read_checks
 from engines.runtime import onnx_runtime
 from engines.runtime.protocol import Array, Precision
-from tools.bench.adopted import adopted
+from tools.adopted import adopted
 from tools.bench.engine_memory import held_mb, plain_session
 from tools.bench.real_slices import real_heads, slice_auc
 from tools.bench.report import Row, percentile

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tools.train.measure import sigmoid
+
 _RIDGE = 1e-4
 _ROUNDS = 50
 _SETTLED = 1e-6
-_STEEPEST = 30.0  # beyond it a logistic curve is flat in double precision
 _SPARED = 99.9  # percentile of familiar pictures held back that stay on the near side
 
 
@@ -55,7 +56,7 @@ def draw(
     ridge[-1] = 0.0  # the offset is free
     found = np.zeros(rows.shape[1])
     for _ in range(_ROUNDS):
-        says = 1 / (1 + np.exp(-np.clip(rows @ found, -_STEEPEST, _STEEPEST)))
+        says = sigmoid(rows @ found)
         slope = rows.T @ (share * (says - truth)) + ridge * found
         curve = (rows * (share * says * (1 - says))[:, None]).T @ rows
         step = np.linalg.solve(curve + np.diag(ridge + 1e-12), slope)
