@@ -18,7 +18,7 @@ import numpy as np
 
 from engines.runtime.content import read_checked
 from engines.runtime.protocol import Array, EngineError, Precision, TensorSpec
-from engines.runtime.repeated import Repeated, fits
+from engines.runtime.repeated import Repeated, are_few
 from engines.runtime.tensors import check_feeds, check_results, zeros
 
 if TYPE_CHECKING:
@@ -69,20 +69,14 @@ class OnnxRuntimeEngine:
         self.outputs = tuple(_spec(node, source) for node in gives)
         self._wanted = [spec.name for spec in self.outputs]
         self._axes = {node.name: tuple(node.shape) for node in (*takes, *gives)}
-        self._first = self.inputs[0].name
         self._repeated: Repeated | None = None
 
     def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model; see `engines.runtime.protocol.Engine.infer`."""
         if self._repeated is not None:
-            value = feeds.get(self._first)
-            if value is not None and value.shape == self._repeated.shape and len(feeds) == 1:
-                try:
-                    found = self._repeated.infer(value)
-                except self._failures:
-                    found = None  # below it is told what is wrong
-                if found is not None:
-                    return found
+            found = self._repeated.infer(feeds)
+            if found is not None:
+                return found  # otherwise it is told below what is wrong
         if self._session is None:
             raise EngineError(f"{self._source}: this engine is closed. Load it again to use it.")
         check_feeds(self.inputs, feeds)
@@ -112,9 +106,10 @@ class OnnxRuntimeEngine:
         if not any(_is_large(shapes[spec.name], spec.dtype) for spec in self.outputs):
             # A small result is copied faster than a binding is made for it.
             results = dict(zip(self._wanted, session.run(self._wanted, given), strict=True))
-            if fits(self.inputs, self.outputs, shapes, results):
-                usual = given[self._first].shape
-                self._repeated = Repeated(session, self.inputs[0], usual, results)
+            if len(self.inputs) == 1 and are_few(results):
+                takes = self.inputs[0]
+                usual = given[takes.name].shape
+                self._repeated = Repeated(session, takes, usual, self._wanted, self._failures)
             return results
         binding = session.io_binding()
         for name, value in given.items():

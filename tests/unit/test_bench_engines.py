@@ -14,6 +14,7 @@ from engines.candidates import write_graphs
 from engines.parity import read_checks
 from engines.runtime import onnx_runtime
 from tools.bench import engines as bench
+from tools.bench.engine_call import call_cost
 from tools.bench.engine_memory import held_mb
 from tools.bench.engines import Timed
 
@@ -39,6 +40,15 @@ def test_the_summary_is_of_the_shipped_model_and_of_all_ratios() -> None:
         "plain_again_ratio": pytest.approx(1.1),
     }
     assert "from 0.800 to 2.000" in rows[1].note
+
+
+def test_the_cost_of_a_call_is_ours_beside_plain_use() -> None:
+    row = call_cost(rounds=2)
+    assert (row.metric, row.unit, row.peer) == ("ort_call_us", "us", "InferenceSession")
+    assert row.value is not None
+    assert row.peer_value is not None
+    assert min(row.value, row.peer_value) > 0
+    assert "each of 6 calls" in row.note
 
 
 def test_every_turn_counts_as_many_runs_of_ours_as_of_each_peer(tmp_path: Path) -> None:

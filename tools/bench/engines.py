@@ -32,6 +32,7 @@ from engines.parity import read_checks
 from engines.runtime import onnx_runtime
 from engines.runtime.protocol import Array, Precision
 from tools.adopted import adopted
+from tools.bench.engine_call import call_cost
 from tools.bench.engine_memory import held_mb, plain_session
 from tools.bench.real_slices import real_heads, slice_auc
 from tools.bench.report import Row, percentile
@@ -78,6 +79,7 @@ def run(quick: bool) -> list[Row]:
                     medians[package.name, precision] = found[1]
         shipped = load_package(shipped_packages() / _SHIPPED)
         rows += _summary(medians)
+        rows.append(call_cost(rounds=100 if quick else 1000))
         rows.append(_auc_loss(shipped, Path(folder), quick))
         rows.append(_rtx_build(shipped, Path(folder), rounds=1 if quick else 3))
     return rows
