@@ -57,9 +57,12 @@ class EngineKey:
         ``fp32``, ``fp16`` or ``int8``, and for int8 what it was calibrated with: two calibrations
         are two engines.
     profile : str
-        The shapes, the workspace and the DLA core, in any form that is always the same.
+        The shapes and the workspace, in any form that is always the same.
     tool : str
         Scanside's version.
+    dla_core : int or None
+        The deep learning accelerator that it was built for, which leaves to the GPU what it does
+        not take; None for an engine without one.
     """
 
     model: str
@@ -69,6 +72,7 @@ class EngineKey:
     precision: str
     profile: str
     tool: str
+    dla_core: int | None = None
 
     @property
     def runtime(self) -> str:
@@ -81,9 +85,15 @@ class EngineKey:
         return next(one for one in get_args(Precision) if self.precision.startswith(one))
 
     @property
+    def on(self) -> str:
+        """What follows its precision where people read of it: `` on DLA core 0``, or nothing."""
+        return "" if self.dla_core is None else f" on DLA core {self.dla_core}"
+
+    @property
     def digest(self) -> str:
-        """SHA-256 of all fields, 64 hexadecimal digits."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        """SHA-256 of all fields that are set, 64 hexadecimal digits."""
+        fields = {name: value for name, value in asdict(self).items() if value is not None}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -244,15 +244,15 @@ def key_for(
     package: ModelPackage, precision: str, builder: str, shapes: tuple[Shapes, ...], bench: Bench
 ) -> EngineKey:
     """Return the place in the cache of an engine that a builder makes here."""
-    place = "GPU" if bench.dla_core is None else f"DLA core {bench.dla_core}"
     return EngineKey(
         model=package.digest,
         builder=builder,
         gpu="none" if bench.gpu is None else bench.gpu.name,
         capability=_TRIAL if bench.gpu is None else bench.gpu.capability,
         precision=precision,
-        profile=f"{shapes}, {_workspace(package) >> 20} MiB, {place}",
+        profile=f"{shapes}, {_workspace(package) >> 20} MiB",
         tool=version("scanside"),
+        dla_core=bench.dla_core,
     )
 
 

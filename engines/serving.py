@@ -103,7 +103,7 @@ def load_built(package: ModelPackage, key: EngineKey, store: EngineStore, thread
     EngineError
         If it is not in the cache, is damaged, of another model, or cannot be loaded here.
     """
-    name = f"The {key.precision} engine of {key.builder}"
+    name = f"The {key.precision} engine of {key.builder}{key.on}"
     if key.model != package.digest:
         raise EngineError(
             f"{name} was built from another model than the package has now. Type: "
@@ -149,6 +149,7 @@ def _load(found: CachedFile, key: EngineKey, threads: int, memory: int) -> Engin
         digest=found.sha256,
         precision=key.base_precision,
         cache=found.path.with_suffix(".kernels"),
+        dla_core=key.dla_core,
     )
 
 

@@ -202,6 +202,7 @@ class TensorRt:
 
     def __init__(self, cuda: Cuda, sizes: dict[str, tuple[int, int, int]]) -> None:
         self.cuda, self.sizes = cuda, sizes
+        self.cores: list[int] = []  # for which each engine was read
 
     def nptype(self, dtype: str) -> type:
         """As tensorrt.nptype."""
@@ -214,7 +215,9 @@ class TensorRt:
 
 
 class Runtime:
-    """As tensorrt.Runtime."""
+    """As tensorrt.Runtime; `DLA_core` must be set before an engine is read."""
+
+    DLA_core = -1
 
     def __init__(self, trt: TensorRt, logger: Any) -> None:
         self._trt, self._logger = trt, logger
@@ -222,6 +225,7 @@ class Runtime:
     def deserialize_cuda_engine(self, content: bytes) -> CudaEngine | None:
         """Return None for what is no engine, as it does, with the reason in the log."""
         self._trt.cuda.need_context()
+        self._trt.cores.append(self.DLA_core)
         try:
             onnx.load_from_string(content)
         except DecodeError:

@@ -62,6 +62,13 @@ def add(models: Commands[argparse.ArgumentParser]) -> None:
         default="onnxruntime",
         help="(onnxruntime)",
     )
+    activate.add_argument(
+        "--dla",
+        type=_core,
+        metavar="CORE",
+        help="the engine that was built for this deep learning accelerator; without, the one for "
+        "the GPU alone",
+    )
     config_option(activate)
     back = command(models, "rollback", _rollback, "have the engine before serve again, at once")
     back.add_argument("name", help="as in `models list`")
@@ -160,7 +167,7 @@ def _build_all(options: argparse.Namespace) -> int:
     for key in able:
         console.print(
             f"  scanside models activate {package.name} --precision {key.base_precision} "
-            f"--runtime {key.runtime}"
+            f"--runtime {key.runtime}{_dla(key.dla_core)}"
         )
     return 0
 
@@ -233,31 +240,45 @@ def _activate(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     shelf = Shelf.of(config)
     package = load_package(shelf.find(options.name).folder)
-    key = _built(package, shelf, options.runtime, options.precision)
+    key = _built(package, shelf, options.runtime, options.precision, options.dla)
     with closing(load_built(package, key, shelf.store, config.analysis.threads)) as engine:
         engine.warm_up()
         parity = compare(engine, package)
     activated = Activated.now(key, parity)
     shelf.store.active.activate(package.name, activated)
-    _audit(config, package, "model.activated", f"{key.builder} {key.precision}")
+    _audit(config, package, "model.activated", f"{key.builder} {key.precision}{key.on}")
     print(
-        f"{key.builder} {key.base_precision} serves {package.name}: off by {parity.worst:.1e} on "
-        f"{parity.samples} samples, {parity.tolerance:.1e} is allowed. A running daemon takes it "
-        "with the next series."
+        f"{key.builder} {key.base_precision}{key.on} serves {package.name}: off by "
+        f"{parity.worst:.1e} on {parity.samples} samples, {parity.tolerance:.1e} is allowed. A "
+        "running daemon takes it with the next series."
     )
     return 0
 
 
-def _built(package: ModelPackage, shelf: Shelf, runtime: str, precision: str) -> EngineKey:
+def _built(
+    package: ModelPackage, shelf: Shelf, runtime: str, precision: str, dla_core: int | None
+) -> EngineKey:
     """Return the latest engine of a kind that was built from this very model."""
+    if dla_core is not None and runtime != "tensorrt":
+        raise CommandError(
+            f"--dla {dla_core}: {runtime} has no DLA. Only TensorRT runs on one: add --runtime "
+            "tensorrt, or leave --dla out."
+        )
+    wanted = (package.digest, runtime, precision, dla_core)
     for entry in shelf.store.cache.entries():
         key = entry.key
-        if (key.model, key.runtime, key.base_precision) == (package.digest, runtime, precision):
+        if (key.model, key.runtime, key.base_precision, key.dla_core) == wanted:
             return key
+    where = "" if dla_core is None else f" for DLA core {dla_core}"
     raise CommandError(
-        f"There is no {precision} engine of {runtime} for {package.name} {package.version}. Type: "
-        f"scanside models build {package.name} --precision {precision}"
+        f"There is no {precision} engine of {runtime}{where} for {package.name} {package.version}. "
+        f"Type: scanside models build {package.name} --precision {precision}{_dla(dla_core)}"
     )
+
+
+def _dla(core: int | None) -> str:
+    """Return what names a DLA core on the command line, after another word."""
+    return "" if core is None else f" --dla {core}"
 
 
 def _rollback(options: argparse.Namespace) -> int:
@@ -266,9 +287,9 @@ def _rollback(options: argparse.Namespace) -> int:
     found = shelf.find(options.name)
     back = shelf.store.active.rollback(found.name)
     if found.package is not None:
-        what = f"{back.key.builder} {back.key.precision}"
+        what = f"{back.key.builder} {back.key.precision}{back.key.on}"
         _audit(config, found.package, "model.rolled-back", what)
-    print(f"{back.key.builder} {back.key.base_precision} serves {found.name} again.")
+    print(f"{back.key.builder} {back.key.base_precision}{back.key.on} serves {found.name} again.")
     return 0
 
 

@@ -96,7 +96,7 @@ def _line(found: Found, shelf: Shelf) -> dict[str, str]:
     current = shelf.store.active.of(found.name).current
     serves = "" if found.package is None else "onnxruntime fp32"
     if current is not None and found.package is not None:
-        serves = f"{current.key.runtime} {current.key.base_precision}"
+        serves = f"{current.key.runtime} {current.key.base_precision}{current.key.on}"
     return {
         "name": found.name,
         "version": "" if found.package is None else found.package.version,
@@ -120,13 +120,13 @@ def _show(options: argparse.Namespace) -> int:
         console.print("  onnxruntime fp32 serves; nothing else was activated")
     for word, one in zip(("serves", "served before"), standing.both, strict=False):
         console.print(
-            f"  {one.key.builder} {one.key.precision} {word}; since {one.since}, off by "
+            f"  {one.key.builder} {one.key.precision}{one.key.on} {word}; since {one.since}, off by "
             f"{one.worst:.1e} on {one.samples} samples (up to {one.tolerance:.1e} is allowed)"
         )
     for entry in shelf.store.cache.entries():
         if entry.key.model == found.package.digest:
             console.print(
-                f"  {entry.key.builder} {entry.key.precision} is built, for "
+                f"  {entry.key.builder} {entry.key.precision}{entry.key.on} is built, for "
                 f"{entry.key.capability}, {entry.size / 1e6:.2f} MB"
             )
             for note in entry.notes:

@@ -66,7 +66,7 @@ class Flavour:
         Raises
         ------
         PlanRefused
-            If the plan asks for a GPU that the module cannot build for.
+            If the plan asks for a GPU or a DLA core that the module cannot build for.
         """
         trt = self.module
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, plan.workspace)
@@ -163,7 +163,9 @@ class Flavour:
         cores = builder.num_DLA_cores
         if plan.dla_core >= cores:
             has = f"it has {cores}, counted from 0" if cores else "it has none"
-            return [f"No DLA core {plan.dla_core} on this machine ({has}): built for the GPU."]
+            raise PlanRefused(
+                f"No DLA core {plan.dla_core} on this machine ({has}): build it without a DLA core."
+            )
         config.default_device_type = self.module.DeviceType.DLA
         config.DLA_core = plan.dla_core
         config.set_flag(self.module.BuilderFlag.GPU_FALLBACK)

@@ -60,6 +60,7 @@ class TensorRtEngine:
         precision: Precision,
         cache: Path | None,
         memory: int,
+        dla_core: int | None = None,
     ) -> None:
         self.name = flavour.name
         self.precision: Precision = precision
@@ -69,6 +70,7 @@ class TensorRtEngine:
         self._gpu = gpu
         self._owns_gpu = owns_gpu
         self._cache = cache
+        self._dla_core = dla_core
         self._graph: Recorded | None = None
         self._recording = Recording(allowed=not flavour.records_itself)
         # What must be freed, the youngest first, while the context is current.
@@ -87,6 +89,8 @@ class TensorRtEngine:
         self._logger = flavour.kept_errors(lambda said: log.warning("%s: %s", self._source, said))
         self._runtime = flavour.module.Runtime(self._logger)
         self._made.append(lambda: delattr(self, "_runtime"))
+        if self._dla_core is not None:  # or the engine would run on the first
+            self._runtime.DLA_core = self._dla_core
         self._engine = self._runtime.deserialize_cuda_engine(content)
         self._made.append(lambda: delattr(self, "_engine"))
         if self._engine is None:
@@ -300,6 +304,7 @@ def load(
     gpu: CudaContext | None = None,
     cache: Path | None = None,
     memory: int = MEMORY,
+    dla_core: int | None = None,
 ) -> TensorRtEngine:
     """Load a built engine.
 
@@ -319,6 +324,8 @@ def load(
         Where TensorRT for RTX keeps compiled kernels between starts; written at closing.
     memory : int
         Bytes that the tensors may take, on the host and on the device each.
+    dla_core : int, optional
+        The deep learning accelerator that the engine was built for.
 
     Returns
     -------
@@ -346,4 +353,5 @@ def load(
         precision=precision,
         cache=cache,
         memory=memory,
+        dla_core=dla_core,
     )

@@ -37,7 +37,7 @@ def test_each_core_and_the_gpu_have_engines_of_their_own(bench: Bench) -> None:
     benches = [replace(bench, dla_core=core) for core in (None, 0, 1)]
     keys = [key_for(PACKAGE, "fp16", "tensorrt 10.3.0", SHAPES, one) for one in benches]
     assert len({key.digest for key in keys}) == 3
-    assert [key.profile.rsplit(", ", 1)[1] for key in keys] == ["GPU", "DLA core 0", "DLA core 1"]
+    assert [key.on for key in keys] == ["", " on DLA core 0", " on DLA core 1"]
 
 
 def test_another_workspace_makes_another_engine(

@@ -132,10 +132,12 @@ def test_a_dla_core_takes_what_it_can_and_the_gpu_the_rest() -> None:
 @pytest.mark.parametrize(
     ("core", "cores", "has"), [(0, 0, "it has none"), (2, 2, "it has 2, counted from 0")]
 )
-def test_a_missing_dla_core_is_said_and_the_gpu_takes_all(core: int, cores: int, has: str) -> None:
-    config, notes = configured(with_(dla_core=core), cores=cores)
-    assert not config.flags
-    assert notes == [f"No DLA core {core} on this machine ({has}): built for the GPU."]
+def test_a_missing_dla_core_is_refused_so_that_no_engine_bears_its_name(
+    core: int, cores: int, has: str
+) -> None:
+    said = rf"No DLA core {core} on this machine \({has}\): build it without a DLA core"
+    with pytest.raises(PlanRefused, match=said):
+        configured(with_(dla_core=core), cores=cores)
 
 
 def test_tensorrt_builds_for_its_own_gpu_alone() -> None:

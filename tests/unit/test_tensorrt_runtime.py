@@ -33,16 +33,20 @@ class Machine:
         self.file = folder / "model.engine"
         onnx.save(small_graph(TWICE), self.file)
 
-    def load(self, *, memory: int = 1 << 20, owns_gpu: bool = False) -> TensorRtEngine:
+    def load(
+        self, *, memory: int = 1 << 20, owns_gpu: bool = False, dla_core: int | None = None
+    ) -> TensorRtEngine:
+        self.module = TensorRt(self.cuda, SIZES)
         return TensorRtEngine(
             self.file,
             self.file.read_bytes(),
-            Flavour("tensorrt", TensorRt(self.cuda, SIZES)),
+            Flavour("tensorrt", self.module),
             self.gpu,
             owns_gpu=owns_gpu,
             precision="fp16",
             cache=None,
             memory=memory,
+            dla_core=dla_core,
         )
 
     def clean(self) -> bool:
@@ -73,6 +77,14 @@ def test_a_repeated_shape_is_recorded_and_a_new_shape_is_run_plainly(machine: Ma
     assert engine.infer(ones(3))["logits"].shape == (3, 4)
     assert (graphs.freed, graphs.launched) == (1, 3)
     engine.close()
+
+
+@pytest.mark.parametrize(("core", "told"), [(None, -1), (0, 0), (1, 1)])
+def test_an_engine_is_read_for_the_core_that_it_was_built_for(
+    machine: Machine, core: int | None, told: int
+) -> None:
+    machine.load(dla_core=core).close()
+    assert machine.module.cores == [told]
 
 
 def test_after_the_warm_up_the_first_slice_is_a_recorded_run(machine: Machine) -> None:
