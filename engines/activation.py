@@ -61,8 +61,8 @@ class Activated:
         if not parity.agrees:
             raise ActivationError(
                 f"The {key.precision} engine of {key.builder}{key.on} is off by "
-                f"{parity.worst:.4f} from FP32 on {parity.samples} samples; the package allows {parity.tolerance:.4f}. "
-                "It stays out, and the engine in use stays in use."
+                f"{parity.worst:.4f} from FP32 on {parity.samples} samples; the package allows "
+                f"{parity.tolerance:.4f}. It stays out, and the engine in use stays in use."
             )
         since = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         return cls(key, since, parity.samples, parity.worst, parity.tolerance)

@@ -120,8 +120,9 @@ def _show(options: argparse.Namespace) -> int:
         console.print("  onnxruntime fp32 serves; nothing else was activated")
     for word, one in zip(("serves", "served before"), standing.both, strict=False):
         console.print(
-            f"  {one.key.builder} {one.key.precision}{one.key.on} {word}; since {one.since}, off by "
-            f"{one.worst:.1e} on {one.samples} samples (up to {one.tolerance:.1e} is allowed)"
+            f"  {one.key.builder} {one.key.precision}{one.key.on} {word}; since {one.since}, "
+            f"off by {one.worst:.1e} on {one.samples} samples "
+            f"(up to {one.tolerance:.1e} is allowed)"
         )
     for entry in shelf.store.cache.entries():
         if entry.key.model == found.package.digest:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ _WRITER = """
 import os, signal, sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 import engines.cache as cache
 from engines.cache import EngineCache, EngineKey
 
@@ -50,6 +52,7 @@ EngineCache(Path(sys.argv[1]), limit=1000).get_or_build(key, build)
 _TIMING = """
 import os, signal, sys
 from pathlib import Path
+from typing import Any
 import engines.build.modules as modules
 
 modules.os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
@@ -59,6 +62,7 @@ modules.write_whole(Path(sys.argv[1]), b"kernels")
 _WAITER = """
 import sys
 from pathlib import Path
+from typing import Any
 from engines.cache import EngineCache, EngineKey
 
 key = EngineKey("a" * 64, "tensorrt 10.3.0", "Orin", "SM87", "fp16", "1x3x160x160", "0.1.0")
@@ -98,8 +102,9 @@ def test_an_engine_is_built_once_and_found_after(cache: EngineCache, tmp_path: P
 
 @pytest.mark.parametrize("name", [field.name for field in fields(EngineKey)])
 def test_whatever_differs_makes_it_another_engine(cache: EngineCache, name: str) -> None:
+    other: dict[str, Any] = {name: 1 if name == "dla_core" else "other"}
     cache.get_or_build(KEY, writes(b"an engine"))
-    assert cache.get(replace(KEY, **{name: "other"})) is None
+    assert cache.get(replace(KEY, **other)) is None
 
 
 @pytest.mark.parametrize("damage", [b"", b"an englne", b"an engine and more"])
