@@ -23,7 +23,7 @@ from engines.build.modules import PlanRefused, load
 from engines.build.plan import Module
 from engines.cache import EngineKey
 from engines.gpu import Gpu
-from engines.graph.errors import GraphError
+from engines.graph.errors import GraphError, NotOffered
 from engines.graph.fp16 import to_fp16
 from engines.graph.int8 import Calibrator, to_int8
 from engines.graph.model import parse_model
@@ -80,11 +80,15 @@ class NotMade:
     precision : str
     reason : str
         Why not, and what to do.
+    offered : bool
+        False where the model has no form of that precision, because it would gain nothing by it;
+        then nothing has failed.
     """
 
     builder: str
     precision: str
     reason: str
+    offered: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +192,7 @@ def candidates(
     try:
         graphs = write_graphs(package, precision, calibrator)
     except GraphError as error:
-        yield NotMade("graph", precision, str(error))
+        yield NotMade("graph", precision, str(error), offered=not isinstance(error, NotOffered))
         return
     yield _on_cpu(package, graphs, bench)
     for module in bench.modules:

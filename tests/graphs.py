@@ -15,6 +15,7 @@ from engines.graph.samples import Feeds, check_samples
 from engines.runtime.protocol import Array
 
 SHIPPED = load_package(shipped_packages() / "head-ct-hemorrhage")
+CHANGE = load_package(shipped_packages() / "brain-flair-change")
 _SHARED = Path(__file__).parents[2] / "shared" / "models"
 MESHNETS = ("meshnet-brain-tissue.onnx", "meshnet-brain-structures.onnx")
 
@@ -25,6 +26,14 @@ def shipped_model() -> onnx.ModelProto:
 
 def shipped_samples() -> list[Feeds]:
     return check_samples(SHIPPED)
+
+
+def change_model() -> onnx.ModelProto:
+    return parse_model(CHANGE.model.read_bytes(), "model.onnx")
+
+
+def change_samples() -> list[Feeds]:
+    return check_samples(CHANGE, batch=1)
 
 
 def meshnet_file(name: str) -> Path:

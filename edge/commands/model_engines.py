@@ -155,7 +155,8 @@ def _build_all(options: argparse.Namespace) -> int:
                     if one.parity is not None and one.parity.agrees:
                         able.append(one.key)
                 else:
-                    table.add_row(one.builder, one.precision, *[""] * 6, "not made")
+                    verdict = "not made" if one.offered else "not offered"
+                    table.add_row(one.builder, one.precision, *[""] * 6, verdict)
                     said.append(f"{one.builder} {one.precision}: {one.reason}")
     console.print(table)
     for line in said:

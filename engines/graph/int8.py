@@ -25,13 +25,13 @@ from onnxruntime.quantization.calibrate import (
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from engines.graph.errors import GraphError
+from engines.graph.errors import GraphError, NotOffered
 from engines.graph.model import check_result, parse_model
 from engines.graph.observe import observe
 from engines.graph.pooling import joined
 from engines.graph.rectify import without_pairs_before
 from engines.graph.samples import Feeds
-from engines.graph.sensitive import unquantized
+from engines.graph.sensitive import gains_in_int8, unquantized
 
 
 class Calibrator(Enum):
@@ -98,6 +98,8 @@ def to_int8(
     ------
     GraphError
         If there are no samples, or the graph cannot be quantized.
+    NotOffered
+        If int8 would gain nothing.
     """
     if not samples:
         raise GraphError("int8 needs calibration inputs: the package's check set, or an npz.")
@@ -105,6 +107,11 @@ def to_int8(
         try:
             prepared = _prepared(model, Path(folder))
             kept = unquantized(prepared, observe(prepared, samples))
+            if not gains_in_int8(prepared, kept):
+                raise NotOffered(
+                    "int8 would gain nothing: every convolution and matrix product stays in fp32 "
+                    "(or there is none). Serve this model in fp16 or fp32."
+                )
             ranges = _ranges(prepared, samples, calibrator, Path(folder))
             quantizer = QDQQuantizer(
                 prepared,
@@ -126,6 +133,8 @@ def to_int8(
             quantizer.model.topological_sort()  # it appends as it goes
             quantized = quantizer.model.model
             without_pairs_before(quantized)
+        except NotOffered:
+            raise
         except (ValueError, RuntimeError, KeyError, NotImplementedError) as error:
             raise GraphError(
                 f"The graph cannot be quantized: {error}. Serve this model in fp16 or fp32."

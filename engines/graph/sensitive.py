@@ -124,6 +124,15 @@ def unquantized(model: onnx.ModelProto, seen: Mapping[str, Seen]) -> tuple[Kept,
     return kept + following + seeing + _around_logarithms(model, found)
 
 
+def gains_in_int8(model: onnx.ModelProto, kept: Collection[Kept]) -> bool:
+    """Return whether int8 would do any of a graph's convolutions and matrix products.
+
+    Where it would not, it costs rounding and saves nothing.
+    """
+    names = {item.node for item in kept}
+    return any(node.op_type in _MIXING and node.name not in names for node in model.graph.node)
+
+
 def _overlapping(model: onnx.ModelProto) -> tuple[Kept, ...]:
     """Return the nodes of rule 4, in graph order."""
     return tuple(

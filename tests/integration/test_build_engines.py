@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 from graphs import (
+    CHANGE,
     MESHNETS,
     SHIPPED,
     blobs,
@@ -38,8 +39,10 @@ from engines.build import (
     shapes_of,
 )
 from engines.cache import EngineCache, EngineKey
+from engines.candidates import shapes_for, write_graphs
 from engines.graph.fp16 import to_fp16
 from engines.graph.int8 import Calibrator, to_int8
+from engines.runtime.protocol import Precision
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None,
@@ -104,6 +107,17 @@ def test_a_foreign_volume_model_becomes_an_engine(
     elif precision == "int8":
         file = written(to_int8(meshnet(name), blobs(), Calibrator.MINMAX), tmp_path)
     assert build(volume_plan(file, tmp_path / "volume.engine")).size > 10_000
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_the_model_of_change_becomes_an_engine_in_every_precision_that_it_is_offered_in(
+    precision: Precision, tmp_path: Path
+) -> None:
+    graphs = write_graphs(CHANGE, precision)
+    file = tmp_path / "change.onnx"
+    file.write_bytes(graphs.native)
+    shapes = shapes_for(CHANGE, graphs.native)
+    assert build(plan_for(file, shapes, tmp_path / "change.engine")).size > 100_000
 
 
 def test_every_model_of_the_runtimes_suite_becomes_an_engine(tmp_path: Path) -> None:

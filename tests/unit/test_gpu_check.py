@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from graphs import CHANGE
 
+from engines.build.plan import MODULES, Module
 from engines.gpu import Gpu
 from tools.bench.report import Row
 from tools.gpu_check import __main__ as command
-from tools.gpu_check import kernel, suite, third_party
+from tools.gpu_check import engines_here, kernel, suite, third_party
 from tools.gpu_check.machine import Machine, look
 from tools.gpu_check.part import Part, failed, not_run, passed
 
@@ -53,6 +56,17 @@ def test_one_failure_is_the_status_of_all(monkeypatch: pytest.MonkeyPatch, tmp_p
     status, target = run((*PARTS, failed("kernel", "off by 1")), monkeypatch, tmp_path)
     assert status == 1
     assert "failed" in target.read_text(encoding="utf-8")
+
+
+def test_a_precision_that_a_model_is_not_offered_in_is_no_failure_on_a_gpu(
+    tmp_path: Path,
+) -> None:
+    lacks: dict[Module, str | None] = dict.fromkeys(MODULES, "it is not installed")
+    machine = replace(ORIN, installed=dict.fromkeys(MODULES, ""), lacks=lacks)
+    parts = list(engines_here.of_package(CHANGE, machine, tmp_path, quick=True))
+    assert {part.state for part in parts} == {"could not run"}
+    assert parts[-1].name == "brain-flair-change, int8, graph"
+    assert parts[-1].said.startswith("not offered: int8 would gain nothing")
 
 
 def test_this_machine_says_what_it_has_and_what_it_lacks() -> None:

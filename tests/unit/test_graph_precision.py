@@ -8,7 +8,15 @@ from collections.abc import Iterator
 import numpy as np
 import onnx
 import pytest
-from graphs import MESHNETS, SHIPPED, blobs, meshnet, shipped_model, shipped_samples, small_graph
+from graphs import (
+    MESHNETS,
+    SHIPPED,
+    blobs,
+    meshnet,
+    shipped_model,
+    shipped_samples,
+    small_graph,
+)
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 

@@ -101,6 +101,8 @@ def _judged(
 ) -> Part:
     if isinstance(made, NotMade):
         name = _name(package, precision, made.builder)
+        if not made.offered:
+            return not_run(name, f"not offered: {made.reason}")
         return not_run(name, made.reason) if bench.gpu is None else failed(name, made.reason)
     name = _name(package, precision, made.key.runtime)
     size = Row(f"{_metric(name)}_engine_mb", made.size / 1e6, "MB", note=name)
