@@ -82,7 +82,7 @@ class Cuda:
                 cuda.need_context()
 
         class Event:
-            def record(self, _: Stream) -> None:
+            def record(self, _: Stream | None = None) -> None:
                 cuda.need_context()
                 self.at = time.perf_counter()
 
@@ -121,6 +121,7 @@ class Cuda:
         self.Device, self.Context = Device, Context
         self.Stream, self.Event = Stream, Event
         self.mem_alloc = Memory
+        self.module_from_buffer: Callable[[bytes], Any] = lambda code: code
         self._pinned = Pinned
 
     @property
@@ -145,6 +146,14 @@ class Cuda:
         """Pinned memory, as an array whose base can be freed."""
         assert dtype is np.uint8
         return np.asarray(self._pinned(size))
+
+    def memcpy_htod(self, there: Any, here: Any) -> None:
+        """Copy to the device, and wait."""
+        self.memcpy_htod_async(there, here, None)
+
+    def memcpy_dtoh(self, here: Any, there: Any) -> None:
+        """Copy from the device, and wait."""
+        self.memcpy_dtoh_async(here, there, None)
 
     def memcpy_htod_async(self, there: Any, here: Any, _: Any) -> None:
         """Copy to the device."""

@@ -59,6 +59,8 @@ class LoadedEngine:
         Why something else serves than what was activated.
     activated : Activated or None
         What serves, where it was activated.
+    prepared : str
+        Who prepares its slices, and why.
     """
 
     package: str
@@ -67,6 +69,7 @@ class LoadedEngine:
     failure: str | None
     notes: tuple[str, ...] = ()
     activated: Activated | None = None
+    prepared: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,19 @@ engine at rest takes no memory. To wake it takes some ten milliseconds, once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.analysis.messages import EngineName
+from edge.analysis.preparing import Preparation, preparation_for
 from edge.analysis.slice_series import Prepared
 from engines import (
     Engine,
     EngineError,
     EngineStore,
+    InputSpec,
     ModelPackage,
     Serving,
     calibrate,
@@ -39,11 +41,21 @@ class Model:
         Where it came from, if it was activated.
     threads : int
         For ONNX Runtime.
+    preparing : callable
+        Chooses what prepares the slices.
     """
 
-    def __init__(self, serving: Serving, store: EngineStore | None, threads: int) -> None:
+    def __init__(
+        self,
+        serving: Serving,
+        store: EngineStore | None,
+        threads: int,
+        *,
+        preparing: Callable[[Engine, InputSpec], Preparation] = preparation_for,
+    ) -> None:
         self.package: ModelPackage = serving.package
         self.name: EngineName = (serving.engine.name, serving.engine.precision)
+        self.preparation = preparing(serving.engine, self.package.input)
         self._serving = serving
         self._store = store
         self._threads = threads

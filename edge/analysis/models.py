@@ -124,6 +124,8 @@ class Models:
         for engine in reply.engines:
             for note in engine.notes:
                 log.warning("Model %s: %s", engine.package, note)
+            if engine.prepared:
+                log.info("Model %s: its slices are prepared %s", engine.package, engine.prepared)
             if engine.failure is not None:
                 log.error("Model %s cannot serve: %s", engine.package, engine.failure)
             if engine.failure is None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edge.alerts.decision import SliceId, find
 from edge.analysis.coverage import outside
 from edge.analysis.messages import EngineName, Look, Measured, Seen, SliceScore
+from edge.analysis.preparing import Preparation
 from edge.analysis.stack import SliceStack, Window
 from edge.imaging.header import Limits
 from edge.imaging.heatmap import heatmap, spot
@@ -41,6 +42,10 @@ class Asked(Protocol):
     @property
     def name(self) -> EngineName:
         """The engine that answers, and its precision."""
+
+    @property
+    def preparation(self) -> Preparation:
+        """What prepares its slices."""
 
     def ask(self, stacks: Sequence[Prepared]) -> tuple[NDArray[np.float64], list[bool]]:
         """Return calibrated probabilities (slices, findings), and which slices look familiar."""
@@ -99,7 +104,8 @@ class SliceSeries:
     def _prepare(self, image: Slice) -> Prepared:
         spec = self.model.package.input
         pixels = image.pixels if spec.windows else voi(image)
-        return prepare_for(spec, pixels, spacing=image.spacing)
+        draw = self.model.preparation.draw
+        return prepare_for(spec, pixels, spacing=image.spacing, draw=draw)
 
     def _keep(self, slice_id: int, prepared: Prepared) -> None:
         self._prepared[slice_id] = prepared

@@ -70,10 +70,11 @@ class Worker:
             except (ActivationError, CacheError, EngineError, OSError) as error:
                 notes = (*notes, f"It serves, but could not be kept for later: {error}")
         before = self._models.get(name)
-        self._models[name] = Model(serving, request.store, request.threads)
+        model = self._models[name] = Model(serving, request.store, request.threads)
         if before is not None:
             self._retire(before)
-        return LoadedEngine(name, *self._serves(name), None, notes, serving.activated)
+        prepared = model.preparation.reason
+        return LoadedEngine(name, *self._serves(name), None, notes, serving.activated, prepared)
 
     def _serves(self, name: str) -> EngineName:
         model = self._models.get(name)

@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from edge.analysis.preparing import foretold
 from edge.commands import model_engines, model_trial
 from edge.commands.arguments import CommandError, Commands, command, config_option, group
 from edge.config import load_config
@@ -124,6 +125,9 @@ def _show(options: argparse.Namespace) -> int:
             f"off by {one.worst:.1e} on {one.samples} samples "
             f"(up to {one.tolerance:.1e} is allowed)"
         )
+    if not found.package.volumes:
+        runtime = standing.both[0].key.runtime if standing.both else "onnxruntime"
+        console.print(f"  slices are prepared {foretold(runtime)}")
     for entry in shelf.store.cache.entries():
         if entry.key.model == found.package.digest:
             console.print(

@@ -5,15 +5,18 @@ Pure. The worker calls ``cv2.setNumThreads(1)`` once when it starts; importing t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from engines import InputSpec
+from engines.cuda.recipe import Recipe
 
 Plane = NDArray[np.float32]
+Draw = Callable[[Plane, Recipe], Plane]
+"""Makes float32 (windows, height, width) of pixels, as a recipe says."""
 
 _SUBJECT_GRID = 128
 _SUBJECT_MARGIN = 0.03
@@ -109,8 +112,27 @@ def _around(middle: float, half: float, end: int) -> slice:
     return slice(max(round(middle - half), 0), min(round(middle + half), end))
 
 
+def with_opencv(pixels: Plane, recipe: Recipe) -> Plane:
+    """Make the planes on the CPU."""
+    fitted, (top, left) = recipe.fitted, recipe.place
+    planes = np.zeros((len(recipe.windows), recipe.height, recipe.width), dtype=np.float32)
+    # Area averaging keeps thin bright lines when pixels are merged; it blocks when they grow.
+    shrinks = fitted[0] * fitted[1] < pixels.shape[0] * pixels.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    for plane, (level, wide) in zip(planes, recipe.windows, strict=True):
+        bright = window(pixels, level, wide)
+        if bright.shape != fitted:
+            bright = cv2.resize(bright, (fitted[1], fitted[0]), interpolation=method)
+        plane[top : top + fitted[0], left : left + fitted[1]] = bright
+    return planes
+
+
 def prepare_for(
-    spec: InputSpec, pixels: Plane, *, spacing: tuple[float, float] | None = None
+    spec: InputSpec,
+    pixels: Plane,
+    *,
+    spacing: tuple[float, float] | None = None,
+    draw: Draw = with_opencv,
 ) -> Plane:
     """Return the planes that a model of slices eats, by what its package says.
 
@@ -123,6 +145,8 @@ def prepare_for(
         gives.
     spacing : (float, float), optional
         Distance of rows, then of columns, in mm; square pixels if None.
+    draw : callable
+        What makes the planes once it is settled what becomes of the pixels.
 
     Returns
     -------
@@ -137,7 +161,14 @@ def prepare_for(
     if spec.fit == "stretch":
         # Pixels shaped so that the image fills the frame: nothing is left to pad.
         spacing = (spec.height / pixels.shape[0], spec.width / pixels.shape[1])
-    return prepare(pixels, windows=windows, height=spec.height, width=spec.width, spacing=spacing)
+    return prepare(
+        pixels,
+        windows=windows,
+        height=spec.height,
+        width=spec.width,
+        spacing=spacing,
+        draw=draw,
+    )
 
 
 def prepare(
@@ -147,6 +178,7 @@ def prepare(
     height: int,
     width: int,
     spacing: tuple[float, float] | None = None,
+    draw: Draw = with_opencv,
 ) -> Plane:
     """Return one plane for each window, fitted into ``height x width`` without stretching.
 
@@ -163,6 +195,8 @@ def prepare(
         Size of the planes in pixels.
     spacing : (float, float), optional
         Distance of rows, then of columns, in mm; square pixels if None.
+    draw : callable
+        What makes the planes.
 
     Returns
     -------
@@ -172,20 +206,12 @@ def prepare(
     Raises
     ------
     ValueError
-        If the image or the target is empty, or a window or spacing is not above zero.
+        If the image or the target is empty, there is no window, or one or the spacing is not
+        above zero.
     """
     fitted = fit(pixels.shape, height=height, width=width, spacing=spacing)
-    top, left = (height - fitted[0]) // 2, (width - fitted[1]) // 2
-    planes = np.zeros((len(windows), height, width), dtype=np.float32)
-    # Area averaging keeps thin bright lines when pixels are merged; it blocks when they grow.
-    shrinks = fitted[0] * fitted[1] < pixels.shape[0] * pixels.shape[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    for plane, (level, wide) in zip(planes, windows, strict=True):
-        bright = window(pixels, level, wide)
-        if bright.shape != fitted:
-            bright = cv2.resize(bright, (fitted[1], fitted[0]), interpolation=method)
-        plane[top : top + fitted[0], left : left + fitted[1]] = bright
-    return planes
+    rows, columns = pixels.shape
+    return draw(pixels, Recipe(rows, columns, fitted, height, width, tuple(windows)))
 
 
 def fit(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import shutil
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from engines.runtime.protocol import EngineError
 SOURCE = Path(__file__).with_name("prepare.cu")
 PIXELS = ("int16", "uint16", "float32")
 BLOCK = (32, 8, 1)  # a warp along a row, so that its reads lie side by side
+_CUDA = "/usr/local/cuda/bin"  # where JetPack puts it
 _MOST_PLANES = 65535  # the z axis of a grid; CUDA Programming Guide, compute capabilities
 
 
@@ -62,13 +66,39 @@ def refusal(stack: NDArray[Any], lines: NDArray[np.float32], recipe: Recipe) -> 
     return None
 
 
+@functools.cache
+def compiled_for(architecture: str) -> bytes:
+    """Compile the kernel, once for a process.
+
+    Nothing is kept on the disk: a service has no home folder for pycuda's cache.
+
+    Raises
+    ------
+    OSError
+        If nvcc cannot be run.
+    pycuda.driver.CompileError
+        If it refuses the source.
+    """
+    from pycuda.compiler import compile as compile_source  # noqa: PLC0415  # needs CUDA
+
+    # A service's PATH does not have it.
+    nvcc = shutil.which("nvcc") or shutil.which("nvcc", path=_CUDA) or "nvcc"
+    text = SOURCE.read_text(encoding="utf-8")
+    code: bytes = compile_source(
+        text, nvcc=nvcc, no_extern_c=True, arch=architecture, cache_dir=False
+    )
+    return code
+
+
 class FusedPreparation:
     """Prepares stacks on the GPU. Call it from one thread at a time.
 
     Parameters
     ----------
     gpu : CudaContext
-        Of this process; when it closes, the kernel goes with it.
+        Of this process; when it closes, the kernel goes first.
+    compile_for : callable
+        Returns the kernel as machine code of an architecture, such as ``sm_87``.
 
     Raises
     ------
@@ -76,21 +106,32 @@ class FusedPreparation:
         If the kernel cannot be compiled here: pycuda asks CUDA's nvcc for that.
     """
 
-    def __init__(self, gpu: CudaContext) -> None:
-        from pycuda.compiler import SourceModule  # noqa: PLC0415  # the context is pycuda's too
-
+    def __init__(
+        self, gpu: CudaContext, *, compile_for: Callable[[str], bytes] = compiled_for
+    ) -> None:
         self._gpu = gpu
         self.milliseconds = 0.0
-        text = SOURCE.read_text(encoding="utf-8")
         with gpu.current() as cuda:
             try:
-                module = SourceModule(text, no_extern_c=True)
-                self._kernels = {name: module.get_function(f"prepare_{name}") for name in PIXELS}
+                code = compile_for(gpu.capability.replace("SM", "sm_"))
+                self._module = cuda.module_from_buffer(code)
+                self._kernels = {
+                    name: self._module.get_function(f"prepare_{name}") for name in PIXELS
+                }
             except (cuda.Error, OSError) as error:
                 raise EngineError(
                     f"{SOURCE.name} cannot be compiled for {gpu.name}: {error}. It needs CUDA's "
-                    "nvcc on the PATH; on a Jetson it lies in /usr/local/cuda/bin."
+                    f"nvcc, on the PATH or in {_CUDA}."
                 ) from error
+        self._ticket = gpu.admit(self.close)
+
+    def close(self) -> None:
+        """Unload the kernel, in the context it was loaded in; harmless twice."""
+        if self._kernels:
+            self._gpu.dismiss(self._ticket)
+            with self._gpu.current():
+                self._kernels = {}
+                self._module = None
 
     def prepare(
         self, stack: Stack, lines: NDArray[np.float32], recipe: Recipe
@@ -100,8 +141,10 @@ class FusedPreparation:
         Raises
         ------
         EngineError
-            If the stack does not fit the recipe, or the GPU fails.
+            If the stack does not fit the recipe, the GPU fails, or the kernel was unloaded.
         """
+        if not self._kernels:
+            raise EngineError("The kernel was unloaded with its context.")
         said = refusal(stack, lines, recipe)
         if said is not None:
             raise EngineError(said)

@@ -7,6 +7,7 @@ Source: OpenCV, modules/imgproc/src/resize.cpp.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -49,8 +50,9 @@ def method_for(source: tuple[int, int], target: tuple[int, int]) -> Method:
     return "area" if target[0] <= source[0] and target[1] <= source[1] else "area-growing"
 
 
+@functools.lru_cache(maxsize=64)  # the slices of a series are alike
 def taps(source: int, target: int, method: Method) -> Taps:
-    """Return the table that brings an axis of `source` pixels to `target`.
+    """Return the table that brings an axis of `source` pixels to `target`; it is to be read only.
 
     Raises
     ------

@@ -137,6 +137,11 @@ class TensorRtEngine:
         check_results(str(self._source), results)
         return results
 
+    @property
+    def gpu(self) -> CudaContext:
+        """The context that it runs in, for what else this process does there."""
+        return self._gpu
+
     def warm_up(self) -> None:
         """Run on zeros of the smallest shape until the run is a recorded one."""
         zeros = {

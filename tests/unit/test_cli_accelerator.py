@@ -71,6 +71,7 @@ def test_the_choice_is_kept_shown_and_brought_back(
     assert scanside(f"models show {NAME}") == 0
     assert "tensorrt 10.3.0 fp16 serves; since" in scanside.out
     assert "tensorrt 10.3.0 fp16 on DLA core 0 served before; since" in scanside.out
+    assert "slices are prepared on the GPU if it agrees with OpenCV and is" in scanside.out
     assert "tensorrt 10.3.0 fp16 on DLA core 0 is built, for SM87" in scanside.out
     assert scanside(f"models rollback {NAME}") == 0
     assert f"tensorrt 10.3.0 fp16 on DLA core 0 serves {NAME} again." in scanside.out

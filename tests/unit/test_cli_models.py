@@ -105,6 +105,7 @@ def test_the_model_that_ships_is_listed_and_shown_with_its_limits(scanside: Term
     for words in ("Intended use", "Limits", "not for diagnosis", "study AUC: 0.8", "SCT 1386000"):
         assert words in scanside.out
     assert "onnxruntime fp32 serves; nothing else was activated" in scanside.out
+    assert "slices are prepared by OpenCV: onnxruntime runs on the CPU" in scanside.out
 
 
 def test_an_added_model_is_a_draft_that_says_what_a_person_must_write(

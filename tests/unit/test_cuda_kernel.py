@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from kernel_on_cpu import Place, built
 from numpy.typing import NDArray
 
 from edge.imaging.prepare import fit, prepare
@@ -142,19 +143,8 @@ def test_a_stack_that_does_not_fit_its_recipe_is_named() -> None:
 
 @pytest.fixture(scope="module")
 def on_cpu(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Array, Array, Recipe], Array]:
-    """The kernel's own source as C++; every operation rounds by itself, as on the GPU."""
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("g++ is not installed: the kernel's source cannot be run on the CPU")
-    built = tmp_path_factory.mktemp("kernel") / "kernel.so"
-    here = Path(__file__).parents[1] / "cuda_on_cpu"
-    command = [compiler, "-O2", "-ffp-contract=off", "-Wall", "-Werror", "-shared", "-fPIC"]
-    command += [f"-I{here}", f"-I{SOURCE.parent}", "-o", str(built), str(here / "run.cpp")]
-    subprocess.run(command, check=True)
-    library = ctypes.CDLL(str(built))
-
-    class Place(ctypes.Structure):
-        _fields_ = (("x", ctypes.c_uint), ("y", ctypes.c_uint), ("z", ctypes.c_uint))
+    """The kernel's own source as C++."""
+    library = built(tmp_path_factory.mktemp("kernel"))
 
     def run(stack: Array, lines: Array, recipe: Recipe) -> Array:
         shape = (len(stack), len(recipe.windows), recipe.height, recipe.width)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from graphs import CHANGE
 
+from edge.analysis.preparing import Trial
 from engines.build.plan import MODULES, Module
 from engines.gpu import Gpu
 from tools.bench.report import Row
@@ -77,6 +78,20 @@ def test_this_machine_says_what_it_has_and_what_it_lacks() -> None:
         assert all("no NVIDIA GPU" in (lack or "") for lack in here.lacks.values())
         assert suite.endings(here).state == "could not run"
         assert kernel.on_gpu(here, quick=True).state == "could not run"
+        assert kernel.as_the_worker(here).state == "could not run"
+
+
+@pytest.mark.parametrize(
+    ("off", "state"), [(1e-6, "passed"), (1e-3, "failed"), (float("nan"), "failed")]
+)
+def test_slices_that_the_gpu_prepares_otherwise_than_opencv_fail(off: float, state: str) -> None:
+    trials = {"head": Trial(1e-7, 0.5, 0.4), "chest": Trial(off, 0.5, 0.9)}
+    part = kernel.judged("slices", trials)
+    assert part.state == state
+    assert "(chest); 4e-06 is allowed" in part.said
+    assert [row.peer_value for row in part.rows] == [0.4, 0.9]
+    if state == "passed":
+        assert "the GPU is quicker for 1 of 2" in part.said
 
 
 def test_a_suite_without_a_test_for_a_runtime_did_not_run() -> None:

@@ -68,6 +68,7 @@ def _parts(machine: Machine, folder: Path, models: Path | None, *, quick: bool) 
     yield suite.endings(machine)
     yield kernel.compiles()
     yield kernel.on_gpu(machine, quick=quick)
+    yield kernel.as_the_worker(machine)
     yield from engines_here.every(machine, folder, quick=quick)
     yield from third_party.every(machine, folder, models, quick=quick)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,11 +15,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.analysis.preparing import OnGpu, Trial, attempted, choose
 from edge.imaging.prepare import fit, prepare
-from engines import EngineError
+from engines import EngineError, ModelPackage, load_package, shipped_packages
 from engines.cuda.context import open_context
 from engines.cuda.fused import PIXELS, SOURCE, FusedPreparation
-from engines.cuda.recipe import Recipe, reference
+from engines.cuda.recipe import TOLERANCE, Recipe, reference
 from tools.bench.report import Row, percentile
 from tools.gpu_check.machine import Machine, lacks_gpu
 from tools.gpu_check.part import Part, failed, not_run, passed
@@ -65,6 +68,57 @@ def on_gpu(machine: Machine, *, quick: bool) -> Part:
         return failed(name, str(error))
     finally:
         gpu.close()
+
+
+def as_the_worker(machine: Machine) -> Part:
+    """Prepare a slice for each shipped model as the worker does, beside OpenCV."""
+    name = "the worker's slices, prepared on the GPU"
+    lacks = lacks_gpu(machine)
+    if lacks is not None:
+        return not_run(name, lacks)
+    gpu = open_context()
+    try:
+        draw = OnGpu(FusedPreparation(gpu))
+        trials = {one.name: attempted(one.input, draw) for one in _of_slices()}
+        if draw.failure:
+            return failed(name, draw.failure)
+    except EngineError as error:
+        return failed(name, str(error))
+    finally:
+        gpu.close()
+    return judged(name, trials)
+
+
+def judged(name: str, trials: Mapping[str, Trial]) -> Part:
+    """Return the part: failed where a slice was off, whoever was quicker."""
+    rows = [
+        Row(
+            f"prepare_slice_ms.{package}",
+            trial.gpu_ms,
+            "ms",
+            "OpenCV, one thread",
+            trial.cpu_ms,
+            note=f"prepared {choose(trial).reason}",
+        )
+        for package, trial in trials.items()
+    ]
+    package, worst = max(trials.items(), key=lambda one: _size(one[1].off))
+    said = f"off from OpenCV by {worst.off:.1e} at most ({package}); {TOLERANCE:.0e} is allowed"
+    if not worst.off <= TOLERANCE:
+        return failed(name, said, *rows)
+    quicker = sum(choose(trial).on_gpu for trial in trials.values())
+    return passed(name, f"{said}; the GPU is quicker for {quicker} of {len(trials)}", *rows)
+
+
+def _size(off: float) -> float:
+    return math.inf if math.isnan(off) else off
+
+
+def _of_slices() -> Iterator[ModelPackage]:
+    for file in sorted(shipped_packages().glob("*/model.toml")):
+        package = load_package(file.parent)
+        if not package.volumes:
+            yield package
 
 
 def _timed(kernel: FusedPreparation, quick: bool) -> list[Row]:
