@@ -4,6 +4,7 @@ from engines.activation import Activated, ActivationError
 from engines.aggregate import aggregate, calibrate, segment, volume_ml
 from engines.cache import CacheError, EngineKey
 from engines.change import Amount, amount, changed
+from engines.fitting import check_tensors
 from engines.manifest import PriorSpec
 from engines.package import (
     Aggregate,
@@ -27,7 +28,6 @@ from engines.parity import LABELS, FindingParity, Parity, compare
 from engines.runtime.protocol import LOGITS, Engine, EngineError, Precision, TensorSpec
 from engines.serving import (
     Serving,
-    check_tensors,
     keep_as_good,
     load_again,
     load_built,

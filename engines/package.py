@@ -2,7 +2,7 @@
 
 `docs/models.md` explains the format key by key. Reading checks everything that can be known without
 running the model, the digest of `model.onnx` included; what only the model itself can tell (its
-tensors) is checked when an engine is loaded from it, see `engines.serving`.
+tensors) is checked when an engine is loaded from it, see `engines.fitting`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import get_args
 
 from engines.fields import FieldError, Table, Unfilled, left_to_fill_in, read_table
 from engines.guards import coverage, familiar, prior, swept
+from engines.input_spec import InputSpec
+from engines.input_table import read_input
 from engines.manifest import (
     MODEL_FILE,
     PACKAGE_FILE,
@@ -23,12 +25,8 @@ from engines.manifest import (
     CoverageSpec,
     FamiliarSpec,
     FindingSpec,
-    Fit,
-    InputSpec,
-    Layout,
     Measure,
     ModelPackage,
-    Normalise,
     OutputKind,
     OutputSpec,
     Route,
@@ -61,7 +59,6 @@ _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MODALITY = re.compile(r"[A-Z]{2,16}")  # a Code String, DICOM PS3.3 C.7.3.1.1.1
-_DIRECTIONS = {"R": "R", "L": "R", "A": "P", "P": "P", "S": "I", "I": "I"}  # one of each pair
 _SCHEME = re.compile(r"SCT|RADLEX|DCM|99[A-Z0-9]{1,14}")  # DICOM PS3.16 section 8
 
 
@@ -144,7 +141,7 @@ def _read(folder: Path) -> ModelPackage:
         licence=model.text("licence"),
         training_data=model.text("training_data"),
         measured=tuple(_measure(table) for table in model.tables("measured", least=0)),
-        input=_input(top.table("input"), output),
+        input=read_input(top.table("input"), output),
         routes=tuple(_route(table) for table in top.tables("routes")),
         findings=() if segments else tuple(_finding(one) for one in top.tables("finding")),
         aggregate=_aggregate(top.table("aggregate"), output),
@@ -205,70 +202,6 @@ def _output(table: Table) -> OutputSpec:
     spec = OutputSpec(kind, table.text("tensor", "logits", longest=256))
     table.close()
     return spec
-
-
-def _input(table: Table, output: OutputSpec) -> InputSpec:
-    word = table.choice("layout", _LAYOUTS)
-    layout = next(item for item in _LAYOUTS if item == word)
-    if output.kind == "segmentation" and layout != "NCDHW":
-        raise table.refuse("layout", '"NCDHW", which a segmentation needs')
-    if output.kind == "logits" and layout == "NCDHW":
-        raise table.refuse("layout", '"NCHW": volumes are for [output] kind = "segmentation"')
-    scale = table.choice("normalise", _NORMALISES, "windows")
-    normalise = next(item for item in _NORMALISES if item == scale)
-    volume = layout == "NCDHW"
-    if normalise == "brain" and not volume:
-        raise table.refuse("normalise", '"windows" or "percentile": slices have no brain to find')
-    spec = InputSpec(
-        tensor=table.text("tensor"),
-        height=table.whole("height", 8, 4096),
-        width=table.whole("width", 8, 4096),
-        windows=_windows(table) if normalise == "windows" else (),
-        neighbours=0 if volume else table.whole("neighbours", 0, 16),
-        layout=layout,
-        normalise=normalise,
-        percentiles=_percentiles(table) if normalise == "percentile" else None,
-        depth=table.whole("depth", 8, 4096) if volume else None,
-        spacing_mm=_spacing(table) if volume else None,
-        axes=_axes(table) if volume else None,
-        fit="keep" if volume else _fit(table),
-        crop_above=None if volume else table.optional_number("crop_above", -1e6, 1e6),
-        studies=2 if normalise == "brain" else 1,
-    )
-    table.close()
-    return spec
-
-
-def _windows(table: Table) -> tuple[tuple[float, float], ...]:
-    allowed = "one or more [level, width] with width above 0"
-    windows = table.pairs("windows", allowed)
-    if any(width <= 0 for _, width in windows):
-        raise table.refuse("windows", allowed)
-    return windows
-
-
-def _fit(table: Table) -> Fit:
-    word = table.choice("fit", _FITS, "keep")
-    return next(item for item in _FITS if item == word)
-
-
-def _percentiles(table: Table) -> tuple[float, float]:
-    low, high = table.pair("percentiles", 0, 100)
-    if low >= high:
-        raise table.refuse("percentiles", "[low, high] with low below high, as in [2, 98]")
-    return low, high
-
-
-def _spacing(table: Table) -> tuple[float, float, float]:
-    depth, height, width = table.numbers("spacing_mm", 3, 0.05, 50)
-    return depth, height, width
-
-
-def _axes(table: Table) -> str:
-    axes = table.text("axes", longest=3)
-    if not axes.isupper() or sorted(_DIRECTIONS.get(letter, "") for letter in axes) != [*"IPR"]:
-        raise table.refuse("axes", "one of R and L, one of A and P, one of S and I, as in LIA")
-    return axes
 
 
 def _route(table: Table) -> Route:
@@ -390,7 +323,4 @@ def _check_set(table: Table, folder: Path) -> Path | None:
 
 _URGENCIES: tuple[Urgency, ...] = get_args(Urgency)
 _KINDS: tuple[AggregateKind, ...] = get_args(AggregateKind)
-_LAYOUTS: tuple[Layout, ...] = get_args(Layout)
-_NORMALISES: tuple[Normalise, ...] = get_args(Normalise)
-_FITS: tuple[Fit, ...] = get_args(Fit)
 _OUTPUTS: tuple[OutputKind, ...] = get_args(OutputKind)

@@ -1,8 +1,7 @@
 """From a model package to an engine that may serve.
 
-The package says what the tensors should be, the engine knows what they are; here the two are held
-against each other before the first patient, not during. What was activated serves; where it cannot,
-what served before it does, and after that FP32 in ONNX Runtime, which every machine can run.
+What was activated serves; where it cannot, what served before it does, and after that FP32 in ONNX
+Runtime, which every machine can run.
 """
 
 from __future__ import annotations
@@ -10,23 +9,21 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-
 from engines.activation import Activated, ActivationError
 from engines.build.plan import MODULES
 from engines.cache import CachedFile, EngineKey
-from engines.manifest import PACKAGE_FILE, ModelPackage
+from engines.fitting import check_tensors
+from engines.manifest import ModelPackage
 from engines.package import ModelDamaged, PackageError, load_package, read_package
 from engines.parity import Parity, compare
 from engines.remote import read_remote
 from engines.runtime import kserve, onnx_runtime, tensorrt
 from engines.runtime.fallback import FallbackEngine
-from engines.runtime.protocol import Engine, EngineError, TensorSpec
+from engines.runtime.protocol import Engine, EngineError
 from engines.store import EngineStore
 
 
@@ -321,76 +318,3 @@ def _agreeing(engine: Engine, package: ModelPackage) -> Parity:
         engine.close()
         raise
     return parity
-
-
-def check_tensors(engine: Engine, package: ModelPackage) -> None:
-    """Refuse an engine whose tensors are not those of the package.
-
-    Raises
-    ------
-    PackageError
-        If the input's name, type or shape differs, if there is another input, if the output is
-        missing, of another type or number of axes, or if a finding reads beyond it. The sizes of
-        a volume may be free in the model.
-    """
-    wanted = package.input
-    expected = TensorSpec(
-        wanted.tensor, np.dtype(np.float32), (None, wanted.channels, *wanted.sizes)
-    )
-    if len(engine.inputs) != 1 or not _takes(engine.inputs[0], expected, package):
-        raise PackageError(
-            f"{package.path / PACKAGE_FILE}: [input] describes {expected.name!r} {expected}, but "
-            f"the model takes {_named(engine.inputs)}."
-        )
-    output = next((spec for spec in engine.outputs if spec.name == package.output.tensor), None)
-    axes = "(n, outputs)" if not package.volumes else "(n, classes, depth, height, width)"
-    if output is None or output.dtype != np.float32 or len(output.shape) != axes.count(",") + 1:
-        raise PackageError(
-            f"{package.model}: expected an output {package.output.tensor!r} float32 {axes}, "
-            f"got {_named(engine.outputs)}."
-        )
-    _check_findings(package, output)
-    _check_familiar(engine, package)
-
-
-def _takes(found: TensorSpec, expected: TensorSpec, package: ModelPackage) -> bool:
-    if package.input.depth is None:
-        return found == expected
-    return (found.name, found.dtype, found.shape[:2]) == (
-        expected.name,
-        expected.dtype,
-        expected.shape[:2],
-    ) and all(
-        have in (None, want) for have, want in zip(found.shape[2:], expected.shape[2:], strict=True)
-    )
-
-
-def _check_findings(package: ModelPackage, output: TensorSpec) -> None:
-    columns = output.shape[1]
-    read: list[tuple[str, tuple[int, ...]]] = [
-        *(("output", (one.output,)) for one in package.findings),
-        *(("classes", one.classes) for one in package.volumes),
-    ]
-    for number, (key, indices) in enumerate(read, start=1):
-        if columns is None or max(indices) >= columns:
-            what = "columns" if key == "output" else "classes"
-            raise PackageError(
-                f"{package.path / PACKAGE_FILE}: [[finding]] number {number} {key} = "
-                f"{max(indices)} is not a whole number below {columns}, the {what} of "
-                f"{output.name!r}."
-            )
-
-
-def _check_familiar(engine: Engine, package: ModelPackage) -> None:
-    if package.familiar is None:
-        return
-    expected = TensorSpec(package.familiar.output, np.dtype(np.float32), (None, 1))
-    if expected not in engine.outputs:
-        raise PackageError(
-            f"{package.path / PACKAGE_FILE}: [familiar] output = {expected.name!r} is not an "
-            f"output {expected} of the model, which gives {_named(engine.outputs)}."
-        )
-
-
-def _named(tensors: Iterable[TensorSpec]) -> str:
-    return "; ".join(f"{spec.name!r} {spec}" for spec in tensors)
