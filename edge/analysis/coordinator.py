@@ -16,15 +16,15 @@ from dataclasses import dataclass
 
 from edge.alerts.decision import StudyDecision, decide
 from edge.alerts.policy import Step, Told, next_alert
-from edge.analysis.comparison import Earlier
 from edge.analysis.completeness import Evidence, judge
+from edge.analysis.examiner import Examiner
 from edge.analysis.herald import Herald
 from edge.analysis.messages import Close, Loaded, Look, Looked, Reply
 from edge.analysis.models import Models
 from edge.analysis.news import Arrived, arrived
 from edge.analysis.progress import SeriesInProgress, StudyInProgress
 from edge.analysis.routing import SeriesAbout
-from edge.analysis.volume_desk import VolumeDesk, volume_job
+from edge.analysis.volume_desk import VolumeDesk
 from edge.analysis.volume_messages import VolumeLooked
 from edge.analysis.worker_link import Replied, WorkerGone, WorkerLink
 from edge.config import Analysis
@@ -84,6 +84,7 @@ class Coordinator:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._link = WorkerLink(self._events.put)
         self._volumes = VolumeDesk(self._events.put, timeout_s=settings.volume_timeout_s)
+        self._examiner = Examiner(store, models, self._link, self._volumes)
         self._studies: dict[int, StudyInProgress] = {}
         self._thread = threading.Thread(target=self._run, name="coordinator")
         self.alive_at = time.monotonic()  # when the thread last came round
@@ -195,23 +196,16 @@ class Coordinator:
             self._reopen(study, series)
         if new.set_aside is None and not series.images:
             series.about = about
-            self._route(study, series)
+            self._examiner.route(study, series)
         series.add(new)
-        self._look(study, series, new)
+        self._examiner.look(study, series, new)
 
     def _reopen(self, study: StudyInProgress, series: SeriesInProgress) -> None:
         """More came for a series that was judged complete: look at it again from the start."""
         log.info("More images came for a series that was judged complete")
         series.evidence = None
         series.reopened += 1
-        self._look_again(study, series)
-
-    def _look_again(self, study: StudyInProgress, series: SeriesInProgress) -> None:
-        """Ask for all that is known of a series once more, from the store."""
-        series.start_over()
-        for instance in self._store.study(study.id).one(series.id).instances:
-            if instance.id in series.instances:
-                self._look(study, series, instance)
+        self._examiner.look_again(study, series)
 
     def _take_up(self, stored: StoredStudy) -> StudyInProgress | None:
         """Bring a study in from the store, as after a restart; None if it is quarantined."""
@@ -225,41 +219,16 @@ class Coordinator:
             about = SeriesAbout.from_json(one.about)
             series = SeriesInProgress(one.id, one.series_uid, about, reopened=one.reopened)
             study.series[one.id] = series
-            self._route(study, series)
+            self._examiner.route(study, series)
             for instance in one.instances:
                 series.add(instance)
-                self._look(study, series, instance)
+                self._examiner.look(study, series, instance)
             if one.evidence is not None:
                 series.evidence = Evidence(one.evidence)
-                self._close(study, series)
+                self._examiner.close(study, series)
         if study.series:
             self._on_arrived(arrived(study))
         return study
-
-    def _route(self, study: StudyInProgress, series: SeriesInProgress) -> None:
-        series.earlier = Earlier(self._store, study.id, series.about)
-        series.package = self._models.choose(series.about, series.earlier.comparable)
-        series.failure = self._models.failure(series.package)
-
-    def _look(
-        self, study: StudyInProgress, series: SeriesInProgress, instance: StoredInstance
-    ) -> None:
-        if instance.set_aside is not None or instance.conflict:
-            return
-        if series.package is None or series.failure is not None or series.is_volume:
-            return
-        self._link.ask(
-            Look(
-                study=study.id,
-                series=series.id,
-                instance=instance.id,
-                package=series.package.name,
-                modality=series.about.modality,
-                record=instance.record,
-                key=study.key.raw,
-                order=float(instance.id),
-            )
-        )
 
     def _judge(self, study: StudyInProgress) -> None:
         now = time.monotonic()
@@ -275,17 +244,7 @@ class Coordinator:
             return
         series.evidence = evidence
         self._store.series_closed(series.id, evidence.value, len(series.instances))
-        self._close(study, series)
-
-    def _close(self, study: StudyInProgress, series: SeriesInProgress) -> None:
-        """Have the last slices of a complete series looked at, if there is who looks."""
-        if series.can_be_looked_at and series.is_volume:
-            job = volume_job(study, series, self._store.study(study.id), self._models.load())
-            self._volumes.ask(job)
-        elif series.can_be_looked_at:
-            self._link.ask(Close(study.id, series.id, series.reopened))
-        else:
-            series.finished = True
+        self._examiner.close(study, series)
 
     def _conclude(self, study: StudyInProgress) -> None:
         del self._studies[study.id]
@@ -343,11 +302,7 @@ class Coordinator:
         """Tell the studies at hand which models cannot look after all."""
         for study in list(self._studies.values()):
             for series in study.series.values():
-                before, series.failure = series.failure, self._models.failure(series.package)
-                if series.failure is not None:
-                    series.finished = series.evidence is not None
-                elif before is not None and series.evidence is None:
-                    self._look_again(study, series)  # an engine that can was activated
+                self._examiner.note_failure(study, series)
             self._judge(study)
 
     def _on_worker_gone(self) -> None:
@@ -366,9 +321,9 @@ class Coordinator:
         self._start_worker()
         for study in self._studies.values():
             for series in study.series.values():
-                self._look_again(study, series)
+                self._examiner.look_again(study, series)
                 if series.evidence is not None:
-                    self._close(study, series)
+                    self._examiner.close(study, series)
 
     def _quarantine(self, study_id: int) -> None:
         study = self._studies.pop(study_id, None)
