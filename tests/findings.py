@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge.alerts.decision import SeriesFinding, SeriesResult
+from edge.alerts.decision import ModelResult, SeriesFinding, SeriesResult, SeriesVolume
 from engines import Aggregate, Code, FindingSpec, InputSpec, ModelPackage, Route
 
 BLEED = FindingSpec(
@@ -58,9 +58,15 @@ def finding(
 
 
 def series(
-    *findings: SeriesFinding, reason: str | None = None, is_image: bool = True, **changes: Any
+    *findings: SeriesFinding,
+    volumes: tuple[SeriesVolume, ...] = (),
+    model: ModelPackage | None = None,
+    reason: str | None = None,
+    is_image: bool = True,
+    **changes: Any,
 ) -> SeriesResult:
-    """Return one head CT series; with findings it was analysed."""
+    """Return one head CT series; with findings or volumes it was analysed by one model."""
+    looked = ModelResult(model or package(), findings, volumes)
     made = SeriesResult(
         series_uid="1.2.3.4",
         modality="CT",
@@ -68,9 +74,8 @@ def series(
         acquired="2024-05-01T10:15:30",
         instances=40,
         evidence="geometry",
-        package=package() if findings else None,
-        findings=findings,
-        reason=reason,
+        models=(looked,) if looked.analysed else (),
+        reasons=() if reason is None else (reason,),
         is_image=is_image,
         doubts=(),
     )

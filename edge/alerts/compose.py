@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from edge.alerts import message
-from edge.alerts.decision import SeriesFinding, SeriesResult, StudyDecision
+from edge.alerts.decision import ModelResult, SeriesFinding, SeriesResult, StudyDecision
 from edge.alerts.policy import Step
 from edge.alerts.timestamps import rfc3339
 from edge.audit import Anchor
@@ -74,15 +74,16 @@ def compose(
     """Return the alert for one step of one study; `audit` is the head of the device's audit."""
     now = datetime.now(timezone.utc)
     series = sorted(decision.series, key=_rank)
+    looked = [(one.series_uid, model) for one in series for model in one.looked]
     findings = sorted(
-        ((one, finding) for one in series for finding in one.findings),
-        key=lambda pair: not pair[1].flagged,
+        ((uid, model, finding) for uid, model in looked for finding in model.findings),
+        key=lambda one: not one[2].flagged,
     )
     volumes = sorted(
-        ((one, volume) for one in series for volume in one.volumes),
-        key=lambda pair: not pair[1].flagged,
+        ((uid, model, volume) for uid, model in looked for volume in model.volumes),
+        key=lambda one: not one[2].flagged,
     )
-    used = {one.package.name: one.package for one in series if one.package is not None}
+    used = {model.package.name: model.package for _, model in looked}
     return message.Alert(
         id=names.alert_id,
         sequence=names.sequence,
@@ -101,7 +102,8 @@ def compose(
             next((one.acquired for one in series if one.acquired), None),
         ),
         findings=tuple(
-            _finding(one, finding, facts.images) for one, finding in findings[:_FINDINGS]
+            _finding(uid, model, finding, facts.images)
+            for uid, model, finding in findings[:_FINDINGS]
         ),
         model=tuple(
             message.ModelRef(name, package.version, package.digest, *reversed(facts.engines[name]))
@@ -121,10 +123,10 @@ def compose(
                 volume.spec.flag_below_ml,
                 volume.spec.flag_above_ml,
                 volume.flagged,
-                one.series_uid,
-                "" if one.package is None else one.package.name,
+                uid,
+                model.package.name,
             )
-            for one, volume in volumes[:_FINDINGS]
+            for uid, model, volume in volumes[:_FINDINGS]
         ),
         progression=facts.progression,
         timing=message.Timing(
@@ -167,7 +169,7 @@ def _series(one: SeriesResult) -> message.SeriesRef:
 
 
 def _finding(
-    one: SeriesResult, finding: SeriesFinding, images: Mapping[int, str]
+    series_uid: str, model: ModelResult, finding: SeriesFinding, images: Mapping[int, str]
 ) -> message.FindingResult:
     spec = finding.spec
     key = finding.key_instance
@@ -178,10 +180,10 @@ def _finding(
         threshold=spec.threshold,
         flagged=finding.flagged,
         abstained=finding.abstained,
-        series_uid=one.series_uid,
+        series_uid=series_uid,
         key_image_uid=None if key is None else images[key],
         location=_location(finding.spot),
-        model="" if one.package is None else one.package.name,
+        model=model.package.name,
     )
 
 

@@ -127,6 +127,47 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelResult:
+    """What one model says of one series.
+
+    Parameters
+    ----------
+    package : ModelPackage
+        The model.
+    findings : tuple of SeriesFinding
+        Empty when it did not look, or measured instead.
+    volumes : tuple of SeriesVolume
+        What a model that segments measured.
+    reason : str or None
+        Why it did not look; None when it did, or is looking.
+    doubts : tuple of str
+        What is missing or odd about what it looked at.
+    inputs : tuple of (str, float)
+        What is counted of the images: `edge.feedback.inputs`.
+    compared : Compared or None
+        The earlier study that a model of two studies compared the series with.
+    """
+
+    package: ModelPackage
+    findings: tuple[SeriesFinding, ...] = ()
+    volumes: tuple[SeriesVolume, ...] = ()
+    reason: str | None = None
+    doubts: tuple[str, ...] = ()
+    inputs: tuple[tuple[str, float], ...] = ()
+    compared: Compared | None = None
+
+    @property
+    def analysed(self) -> bool:
+        """Whether it looked."""
+        return bool(self.stated)
+
+    @property
+    def stated(self) -> tuple[SeriesFinding | SeriesVolume, ...]:
+        """All that it said."""
+        return (*self.findings, *self.volumes)
+
+
+@dataclass(frozen=True, slots=True)
 class SeriesResult:
     """A series as the alert tells of it.
 
@@ -140,24 +181,16 @@ class SeriesResult:
         Durably received.
     evidence : str or None
         What closed it; None while it is open.
-    package : ModelPackage or None
-        The model that looked; None when none did.
-    findings : tuple of SeriesFinding
-        Empty when it was not analysed, or measured instead.
-    reason : str or None
-        Why it was not analysed; None when it was, or is being.
+    models : tuple of ModelResult
+        Of each model that was asked; empty when there is none for it.
+    reasons : tuple of str
+        Why it was not analysed, or not by one of its models; empty when it was, or is being.
     is_image : bool
         Whether there was anything to look at: a dose report is not missed by anyone.
     doubts : tuple of str
         What is missing or odd about the part that was analysed.
     quality : tuple of Flag
         Measured doubts about the images themselves.
-    volumes : tuple of SeriesVolume
-        What a model that segments measured.
-    inputs : tuple of (str, float)
-        What is counted of the images: `edge.feedback.inputs`.
-    compared : Compared or None
-        The earlier study that a model of two studies compared it with.
     """
 
     series_uid: str
@@ -166,25 +199,31 @@ class SeriesResult:
     acquired: str | None
     instances: int
     evidence: str | None
-    package: ModelPackage | None
-    findings: tuple[SeriesFinding, ...]
-    reason: str | None
+    models: tuple[ModelResult, ...]
+    reasons: tuple[str, ...]
     is_image: bool
     doubts: tuple[str, ...]
     quality: tuple[Flag, ...] = ()
-    volumes: tuple[SeriesVolume, ...] = ()
-    inputs: tuple[tuple[str, float], ...] = ()
-    compared: Compared | None = None
+
+    @property
+    def looked(self) -> tuple[ModelResult, ...]:
+        """The models that looked at it."""
+        return tuple(one for one in self.models if one.analysed)
 
     @property
     def analysed(self) -> bool:
         """Whether a model looked at it."""
-        return bool(self.stated)
+        return bool(self.looked)
+
+    @property
+    def reason(self) -> str | None:
+        """Why no model looked at it; None when one did, or is looking."""
+        return None if self.analysed else "; ".join(self.reasons) or None
 
     @property
     def stated(self) -> tuple[SeriesFinding | SeriesVolume, ...]:
-        """All that a model said of it."""
-        return (*self.findings, *self.volumes)
+        """All that the models said of it."""
+        return tuple(said for one in self.models for said in one.stated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,14 +290,23 @@ def key_of(package: ModelPackage, code: Code) -> str:
 def values_of(decision: StudyDecision) -> dict[str, Value]:
     """Return the figures of a study by `key_of`; of two series with the same one the higher."""
     values: dict[str, Value] = {}
-    for series in decision.series:
-        for said in series.stated:
-            if series.package is None:
-                continue
-            key = key_of(series.package, said.spec.code)
+    models = (one for series in decision.series for one in series.models)
+    for one in models:
+        for said in one.stated:
+            key = key_of(one.package, said.spec.code)
             if key not in values or said.value.value > values[key].value:
                 values[key] = said.value
     return values
+
+
+def not_by(model: str, reason: str) -> str:
+    """Return what is said where one of several models did not look at a series."""
+    return f"Not analysed by {model}: {reason}"
+
+
+def said_for(model: str, doubt: str) -> str:
+    """Return what is said of one of several models' part of a series."""
+    return f"For {model}: {doubt}"
 
 
 def doubts_of(package: ModelPackage, slices: int, unfamiliar: int) -> list[str]:
@@ -283,7 +331,7 @@ def decide(series: Sequence[SeriesResult], *, complete: bool) -> StudyDecision:
     A flag in any series flags the study. "Not flagged" is said only when something was
     analysed, and what was not is in the reasons.
     """
-    findings = [finding for one in series for finding in one.findings]
+    findings = [finding for one in series for model in one.models for finding in model.findings]
     stated = [said for one in series for said in one.stated]
     flagged = [said for said in stated if said.flagged]
     if flagged:
@@ -295,7 +343,7 @@ def decide(series: Sequence[SeriesResult], *, complete: bool) -> StudyDecision:
     else:
         outcome = "not_analysed"
     urgencies = [said.spec.urgency for said in flagged]
-    reasons = [one.reason for one in series if one.reason and (one.is_image or not stated)]
+    reasons = [reason for one in series if one.is_image or not stated for reason in one.reasons]
     doubts = [doubt for one in series for doubt in one.doubts]
     return StudyDecision(
         outcome=outcome,

@@ -56,14 +56,22 @@ class Earlier:
         self._store = store
         self._study_id = study_id
         self._about = about
-        self.asked = False
-        self.prior: PriorSeries | None = None
+        self._found: dict[PriorSpec, PriorSeries | None] = {}
 
     def comparable(self, spec: PriorSpec) -> bool:
         """Return whether there is an earlier series as a two-study model wants it; it is kept."""
-        self.asked = True
-        self.prior = find_prior(self._store.others(self._study_id), self._about, spec)
-        return self.prior is not None
+        found = find_prior(self._store.others(self._study_id), self._about, spec)
+        self._found[spec] = found
+        return found is not None
+
+    def prior(self, spec: PriorSpec | None) -> PriorSeries | None:
+        """Return what was found for a two-study model; None for any other."""
+        return None if spec is None else self._found.get(spec)
+
+    @property
+    def missed(self) -> bool:
+        """Whether a two-study model asked, and none got an earlier series."""
+        return bool(self._found) and not any(self._found.values())
 
 
 def find_prior(

@@ -205,7 +205,7 @@ class Coordinator:
         log.info("More images came for a series that was judged complete")
         series.evidence = None
         series.reopened += 1
-        self._examiner.look_again(study, series)
+        self._examiner.start_over(study, series)
 
     def _take_up(self, stored: StoredStudy) -> StudyInProgress | None:
         """Bring a study in from the store, as after a restart; None if it is quarantined."""
@@ -273,17 +273,19 @@ class Coordinator:
         if isinstance(reply, Looked):
             if reply.scores:
                 self._foretell(study)
-        elif series.evidence is not None and reply.revision == series.reopened:
-            series.finished = True
+        else:
             self._go_on(study)
 
     def _on_volume(self, looked: VolumeLooked) -> None:
         found = self._find(looked.job.series)
-        if found is not None and found[1].heard_volume(looked):
-            keep_heatmaps(self._store.journal, found[0].key, found[0].id, looked.maps)
-            self._models.ran(found[1].package, looked)
-            found[0].tail_inference_ms += looked.inference_ms
-            self._go_on(found[0])
+        reading = None if found is None else found[1].heard_volume(looked)
+        if found is None or reading is None:
+            return
+        study, _ = found
+        keep_heatmaps(self._store.journal, study.key, study.id, looked.maps)
+        self._models.ran(reading.package, looked)
+        study.tail_inference_ms += looked.inference_ms
+        self._go_on(study)
 
     def _go_on(self, study: StudyInProgress) -> None:
         if study.complete:
@@ -302,7 +304,7 @@ class Coordinator:
         """Tell the studies at hand which models cannot look after all."""
         for study in list(self._studies.values()):
             for series in study.series.values():
-                self._examiner.note_failure(study, series)
+                self._examiner.note_failures(study, series)
             self._judge(study)
 
     def _on_worker_gone(self) -> None:
@@ -321,9 +323,7 @@ class Coordinator:
         self._start_worker()
         for study in self._studies.values():
             for series in study.series.values():
-                self._examiner.look_again(study, series)
-                if series.evidence is not None:
-                    self._examiner.close(study, series)
+                self._examiner.after_worker(study, series)
 
     def _quarantine(self, study_id: int) -> None:
         study = self._studies.pop(study_id, None)
@@ -331,9 +331,7 @@ class Coordinator:
             return
         flagged = study.told is not None and bool(study.told.flagged)
         for series in study.series.values():
-            series.start_over()
-            series.failure = QUARANTINED_FLAGGED if flagged else QUARANTINED
-            series.finished = True
+            series.give_up(QUARANTINED_FLAGGED if flagged else QUARANTINED)
         self._on_arrived(arrived(study, quarantined=True))
         decision = decide([one.result() for one in study.series.values()], complete=True)
         step = next_alert(decision, study.told)

@@ -9,6 +9,7 @@ from edge.analysis.comparison import Earlier
 from edge.analysis.messages import Close, Look
 from edge.analysis.models import Models
 from edge.analysis.progress import SeriesInProgress, StudyInProgress
+from edge.analysis.reading import Reading
 from edge.analysis.volume_desk import VolumeDesk, volume_job
 from edge.analysis.worker_link import WorkerLink
 from edge.store.records import StoredInstance
@@ -38,9 +39,12 @@ class Examiner:
 
     def route(self, study: StudyInProgress, series: SeriesInProgress) -> None:
         """Choose who looks at a series."""
-        series.earlier = Earlier(self._store, study.id, series.about)
-        series.package = self._models.choose(series.about, series.earlier.comparable)
-        series.failure = self._models.failure(series.package)
+        earlier = Earlier(self._store, study.id, series.about)
+        packages = self._models.choose(series.about, earlier.comparable)
+        series.readings = tuple(
+            Reading(one, earlier.prior(one.prior), self._models.failure(one)) for one in packages
+        )
+        series.without_prior = earlier.missed
 
     def look(
         self, study: StudyInProgress, series: SeriesInProgress, instance: StoredInstance
@@ -48,14 +52,15 @@ class Examiner:
         """Have an instance looked at, if it is an image and there is who looks at slices."""
         if instance.set_aside is not None or instance.conflict:
             return
-        if series.package is None or series.failure is not None or series.is_volume:
+        reading = series.of_slices
+        if reading is None or reading.failure is not None:
             return
         self._link.ask(
             Look(
                 study=study.id,
                 series=series.id,
                 instance=instance.id,
-                package=series.package.name,
+                package=reading.package.name,
                 modality=series.about.modality,
                 record=instance.record,
                 key=study.key.raw,
@@ -63,27 +68,48 @@ class Examiner:
             )
         )
 
-    def look_again(self, study: StudyInProgress, series: SeriesInProgress) -> None:
+    def close(self, study: StudyInProgress, series: SeriesInProgress) -> None:
+        """Have what is left of a complete series looked at, if there is who looks."""
+        for reading in series.readings:
+            self._close(study, series, reading)
+
+    def _close(self, study: StudyInProgress, series: SeriesInProgress, reading: Reading) -> None:
+        if not series.images or reading.failure is not None:
+            reading.finished = True
+        elif reading.is_volume:
+            stored = self._store.study(study.id)
+            self._desk.ask(volume_job(study, series, reading, stored, self._models.load()))
+        else:
+            self._link.ask(Close(study.id, series.id, series.reopened))
+
+    def start_over(self, study: StudyInProgress, series: SeriesInProgress) -> None:
+        """Have a series looked at from the start: more came after it was judged complete."""
+        for reading in series.readings:
+            reading.start_over()
+        self._look_again(study, series)
+
+    def after_worker(self, study: StudyInProgress, series: SeriesInProgress) -> None:
+        """Ask a fresh worker what the one before it did not come to answer."""
+        reading = series.of_slices
+        if reading is None or reading.finished:
+            return
+        reading.start_over()
+        self._look_again(study, series)
+        if series.evidence is not None:
+            self._close(study, series, reading)
+
+    def note_failures(self, study: StudyInProgress, series: SeriesInProgress) -> None:
+        """Note which models of a series cannot look after all, or can again."""
+        for reading in series.readings:
+            before, reading.failure = reading.failure, self._models.failure(reading.package)
+            if reading.failure is not None:
+                reading.finished = series.evidence is not None
+            elif before is not None and series.evidence is None:
+                reading.start_over()  # an engine that can was activated
+                self._look_again(study, series)
+
+    def _look_again(self, study: StudyInProgress, series: SeriesInProgress) -> None:
         """Ask for all that is known of a series once more, from the store."""
-        series.start_over()
         for instance in self._store.study(study.id).one(series.id).instances:
             if instance.id in series.instances:
                 self.look(study, series, instance)
-
-    def close(self, study: StudyInProgress, series: SeriesInProgress) -> None:
-        """Have the last slices of a complete series looked at, if there is who looks."""
-        if series.can_be_looked_at and series.is_volume:
-            job = volume_job(study, series, self._store.study(study.id), self._models.load())
-            self._desk.ask(job)
-        elif series.can_be_looked_at:
-            self._link.ask(Close(study.id, series.id, series.reopened))
-        else:
-            series.finished = True
-
-    def note_failure(self, study: StudyInProgress, series: SeriesInProgress) -> None:
-        """Note that the model of a series cannot look after all, or can again."""
-        before, series.failure = series.failure, self._models.failure(series.package)
-        if series.failure is not None:
-            series.finished = series.evidence is not None
-        elif before is not None and series.evidence is None:
-            self.look_again(study, series)  # an engine that can was activated

@@ -146,9 +146,10 @@ class Herald:
         series = study.series.values()
         # A series stays with the engine it began with, whatever was activated meanwhile.
         used = {
-            one.package.name: one.engine
+            reading.package.name: reading.engine
             for one in series
-            if one.package and one.engine != NO_ENGINE
+            for reading in one.readings
+            if reading.engine != NO_ENGINE
         }
         return StudyFacts(
             study_uid=study.study_uid,
@@ -166,9 +167,7 @@ class Herald:
 def _scores(decision: StudyDecision) -> tuple[Score, ...]:
     """Return what to count: each finding of each model that looked, and what it looked at."""
     scores = []
-    for one in decision.series:
-        if one.package is None:
-            continue
+    for one in (model for series in decision.series for model in series.looked):
         model = one.package.name, one.package.version
         for finding in one.findings:
             code = f"{finding.spec.code.scheme}:{finding.spec.code.value}"

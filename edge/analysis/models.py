@@ -59,18 +59,18 @@ class Models:
 
     @property
     def gone(self) -> bool:
-        """Whether none can look: then no worker is needed."""
+        """Whether none can look at slices: then no worker is needed."""
         return self._loading_deaths >= _DEATHS_AT_LOADING
 
     def choose(
         self, about: SeriesAbout, comparable: Callable[[PriorSpec], bool]
-    ) -> ModelPackage | None:
-        """Return the package that should look at a series, or None; see `routing.choose`."""
+    ) -> tuple[ModelPackage, ...]:
+        """Return the packages that should look at a series; see `routing.choose`."""
         return choose(about, self._packages, comparable)
 
-    def failure(self, package: ModelPackage | None) -> str | None:
+    def failure(self, package: ModelPackage) -> str | None:
         """Return why a package cannot look, or None when it can."""
-        return None if package is None else self._failures.get(package.name)
+        return self._failures.get(package.name)
 
     def first(self) -> Load:
         """Return what a fresh worker is asked first."""
@@ -145,9 +145,9 @@ class Models:
         log.info("Model %s %s is served by %s %s", package.name, package.version, *name)
         self._note(package, name)
 
-    def ran(self, package: ModelPackage | None, looked: VolumeLooked) -> None:
+    def ran(self, package: ModelPackage, looked: VolumeLooked) -> None:
         """Note what ran a model of volumes."""
-        if package is not None and looked.reason is None:
+        if looked.reason is None:
             self._serves(package, looked.engine)
 
     def died_loading(self) -> None:
@@ -155,5 +155,6 @@ class Models:
         self._loading_deaths += 1
         log.error("The worker died while loading engines (%d)", self._loading_deaths)
         if self.gone:
-            self._failures = {one.name: ENGINE_FAILED for one in self._packages}
+            # Models of volumes have processes of their own.
+            self._failures = {one.name: ENGINE_FAILED for one in self._packages if not one.volumes}
             self._ready.set()

@@ -8,44 +8,23 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from edge.alerts.decision import (
-    CONFLICT,
-    QUIET,
-    Compared,
-    SeriesFinding,
-    SeriesResult,
-    SeriesVolume,
-    SliceId,
-    doubts_of,
-    find,
-)
+from edge.alerts.decision import CONFLICT, QUIET, ModelResult, SeriesResult, not_by, said_for
 from edge.alerts.policy import Told
-from edge.analysis.comparison import COMPARED_ALONE, NO_PRIOR, Earlier
+from edge.analysis.comparison import COMPARED_ALONE, NO_PRIOR
 from edge.analysis.completeness import Evidence, SeriesFacts
-from edge.analysis.coverage import NONE_JUDGED, not_judged, outside
-from edge.analysis.messages import (
-    NO_ENGINE,
-    Closed,
-    EngineName,
-    Looked,
-    Measured,
-    Seen,
-    SliceScore,
-)
+from edge.analysis.messages import Closed, Looked
+from edge.analysis.reading import Reading
 from edge.analysis.routing import SeriesAbout
 from edge.analysis.volume_messages import VolumeLooked
-from edge.feedback.inputs import inputs_of
 from edge.imaging.geometry import describe_stack
-from edge.imaging.heatmap import Spot
-from edge.imaging.quality import Flag, SliceMeasures, Stacked, flags
+from edge.imaging.quality import Flag, Stacked, flags
 from edge.store.heatmaps import KeptHeatmap
 from edge.store.records import StoredInstance, StoredStudy
 from edge.store.study_key import StudyKey
-from engines import ModelPackage
 
 NO_MODEL = "no model for this kind of study"
 NOTHING_TO_LOOK_AT = "no images to look at, only localizers, reports or derived images"
@@ -55,19 +34,18 @@ NOTHING_TO_LOOK_AT = "no images to look at, only localizers, reports or derived 
 class SeriesInProgress:
     """One series: what came, who brought it, what the model says so far.
 
-    `about` is of the first image that is looked at; `package` is chosen with it.
+    `about` is of the first image that is looked at; the models are chosen with it, and each has a
+    reading.
     """
 
     id: int
     series_uid: str
     about: SeriesAbout
-    package: ModelPackage | None = None
-    earlier: Earlier | None = None  # studies of the patient to compare it with
-    failure: str | None = None  # why the chosen package cannot look
-    refusal: str | None = None  # why it did not: the slices make no volume
+    readings: tuple[Reading, ...] = ()
+    without_prior: bool = False  # a two-study model asked for an earlier study, and there is none
     reopened: int = 0
     evidence: Evidence | None = None
-    finished: bool = False
+    given_up: bool = False
     instances: dict[int, str] = field(default_factory=dict)
     images: int = 0
     conflicts: int = 0
@@ -77,14 +55,6 @@ class SeriesInProgress:
     open_senders: set[int] = field(default_factory=set)
     orderly: bool = False
     latest: float = field(default_factory=time.monotonic)
-    scores: dict[SliceId, tuple[float, ...]] = field(default_factory=dict)
-    unfamiliar: set[SliceId] = field(default_factory=set)
-    measures: dict[SliceId, SliceMeasures] = field(default_factory=dict)
-    volumes: tuple[SeriesVolume, ...] = ()
-    spots: dict[tuple[SliceId, int], Spot] = field(default_factory=dict)  # by slice and finding
-    unreadable: dict[int, str] = field(default_factory=dict)
-    inference_ms: float = 0.0
-    engine: EngineName = NO_ENGINE  # that looked
 
     def add(self, instance: StoredInstance) -> None:
         """Count an instance, whether it is to be looked at or not."""
@@ -145,82 +115,54 @@ class SeriesInProgress:
 
     def heard(self, reply: Looked | Closed) -> tuple[KeptHeatmap, ...]:
         """Take in what the worker said; return the heatmaps that are to be kept."""
-        self.score(reply.scores, reply.inference_ms)
-        if reply.engine != NO_ENGINE:
-            self.engine = reply.engine
-        if isinstance(reply, Looked):
-            self.measured(reply.measured)
-            if reply.unreadable is not None:
-                self.unreadable[reply.instance] = reply.unreadable
-        return tuple(self._map(one) for one in reply.seen)
+        reading = self.of_slices
+        if reading is None:
+            return ()
+        if isinstance(reply, Closed) and self._is_now(reply.revision):
+            reading.finished = True
+        return reading.heard(reply)
 
-    def heard_volume(self, looked: VolumeLooked) -> bool:
-        """Take in what came of looking at the series as a volume; False if more came since."""
-        if looked.job.revision != self.reopened or self.evidence is None:
-            return False
-        self.measured(looked.measured)
-        self.unreadable.update(looked.unreadable)
-        self.inference_ms += looked.inference_ms
-        specs = () if self.package is None else self.package.volumes
-        bounds = looked.bounds_ml or (None,) * len(looked.volumes_ml)
-        each = zip(specs, looked.volumes_ml, bounds, strict=False)  # none, or one for each
-        self.volumes = tuple(SeriesVolume(*one) for one in each)
-        self.refusal = looked.reason
-        self.engine = looked.engine
-        self.finished = True
-        return True
+    def heard_volume(self, looked: VolumeLooked) -> Reading | None:
+        """Take in what came of looking at the series as a volume.
 
-    def _map(self, seen: Seen) -> KeptHeatmap:
-        """Note where a flagged finding is seen, and return its map."""
-        assert self.package is not None  # noqa: S101  # a model saw it
-        self.spots[(seen.instance, seen.frame), seen.finding] = seen.spot
-        code = self.package.findings[seen.finding].code
-        return KeptHeatmap(seen.instance, seen.frame, f"{code.scheme}:{code.value}", seen.values)
+        Returns the reading that it is of; None if more images came since.
+        """
+        if not self._is_now(looked.job.revision):
+            return None
+        for reading in self.readings:
+            if reading.package.path == looked.job.package:
+                reading.heard_volume(looked)
+                return reading
+        return None
 
-    def score(self, scores: tuple[SliceScore, ...], inference_ms: float) -> None:
-        """Take in what the model said of some slices."""
-        for one in scores:
-            slice_id = (one.instance, one.frame)
-            self.scores[slice_id] = one.probabilities
-            if one.familiar:
-                self.unfamiliar.discard(slice_id)
-            else:
-                self.unfamiliar.add(slice_id)
-        self.inference_ms += inference_ms
-
-    def measured(self, measured: tuple[Measured, ...]) -> None:
-        """Take in what was measured of some images' quality."""
-        for one in measured:
-            self.measures[one.instance, one.frame] = one.measures
+    def _is_now(self, revision: int) -> bool:
+        return self.evidence is not None and revision == self.reopened
 
     @property
-    def can_be_looked_at(self) -> bool:
-        """Whether there is something to look at and a model to do it."""
-        return self.images > 0 and self.package is not None and self.failure is None
+    def of_slices(self) -> Reading | None:
+        """The reading of the model that judges slices, if there is one."""
+        return next((one for one in self.readings if not one.is_volume), None)
 
     @property
-    def is_volume(self) -> bool:
-        """Whether it is looked at as a whole, once it is complete."""
-        return self.package is not None and bool(self.package.volumes)
+    def finished(self) -> bool:
+        """Whether it is complete, and every model that can has looked at it."""
+        closed = self.evidence is not None or self.given_up
+        return closed and all(one.finished for one in self.readings)
 
-    def start_over(self) -> None:
-        """Forget what a worker said that is no more."""
-        self.scores.clear()
-        self.unfamiliar.clear()
-        self.measures.clear()
-        self.spots.clear()
-        self.volumes = ()
-        self.refusal = None
-        self.unreadable.clear()
-        self.finished = False
-        self.inference_ms = 0.0
+    @property
+    def inference_ms(self) -> float:
+        """In the engines."""
+        return sum(one.inference_ms for one in self.readings)
+
+    def give_up(self, why: str) -> None:
+        """Have no model look at it any more."""
+        self.given_up = True
+        for reading in self.readings:
+            reading.give_up(why)
 
     def result(self) -> SeriesResult:
         """Return the series as an alert tells of it."""
-        left_out = self._left_out()
-        judged = {place: one for place, one in self.scores.items() if place not in left_out}
-        findings = self._findings(judged)
-        analysed = bool(findings or self.volumes)
+        models = tuple(one.result(self.images) for one in self.readings)
         return SeriesResult(
             series_uid=self.series_uid,
             modality=self.about.modality,
@@ -228,78 +170,55 @@ class SeriesInProgress:
             acquired=self.about.acquired,
             instances=len(self.instances),
             evidence=None if self.evidence is None else self.evidence.value,
-            package=self.package if analysed else None,
-            findings=findings,
-            reason=None if analysed or not self.finished else self._reason(left_out),
+            models=models,
+            reasons=self._reasons(models),
             is_image=self.images > 0,
-            doubts=tuple(self._doubts(analysed, left_out)),
+            doubts=self._doubts(models),
             quality=self._quality(),
-            volumes=self.volumes,
-            compared=self._compared(),
-            inputs=inputs_of(tuple(self.measures.values())),
         )
 
-    def _left_out(self) -> frozenset[SliceId]:
-        """Return the slices with a score that the model does not judge."""
-        spec = None if self.package is None else self.package.coverage
-        return outside(spec, self.measures) & self.scores.keys()
+    def _reasons(self, models: Sequence[ModelResult]) -> tuple[str, ...]:
+        if self.finished and not self.images:
+            return (NOTHING_TO_LOOK_AT,)
+        if self.finished and not models:
+            return (NO_MODEL,)
+        said = [(one.package.name, one.reason) for one in models if one.reason is not None]
+        reasons = [reason for _, reason in said]
+        if len(said) == len(models) and len(set(reasons)) == 1:
+            return (reasons[0],)
+        return tuple(not_by(*one) for one in said)
 
-    def _findings(self, judged: Mapping[SliceId, tuple[float, ...]]) -> tuple[SeriesFinding, ...]:
-        # Which slices are judged depends on all of them, so until then nothing is foretold.
-        if self.package is None or (self.package.coverage is not None and not self.finished):
-            return ()
-        return tuple(
-            finding
-            if finding.key_slice is None
-            else replace(finding, spot=self.spots.get((finding.key_slice, number)))
-            for number, finding in enumerate(find(self.package, judged, self.unfamiliar))
-        )
+    def _doubts(self, models: Sequence[ModelResult]) -> tuple[str, ...]:
+        doubts = [
+            said_for(one.package.name, doubt) if len(models) > 1 else doubt
+            for one in models
+            for doubt in one.doubts
+        ]
+        looked = [one for one in models if one.analysed]
+        if self.without_prior:
+            doubts.append(NO_PRIOR)
+        if looked and self.finished and all(one.compared for one in looked):
+            doubts.append(COMPARED_ALONE)
+        if looked and self.evidence is Evidence.QUIET:
+            doubts.append(QUIET)
+        if self.conflicts:
+            doubts.append(CONFLICT)
+        return tuple(doubts)
 
     def _quality(self) -> tuple[Flag, ...]:
+        # Each model's process measures what it reads; where two did, the first model's counts.
+        measures = {
+            place: one
+            for reading in reversed(self.readings)
+            for place, one in reading.measures.items()
+        }
         stacked = Stacked(
             modality=self.about.modality,
-            images=tuple(self.measures.values()),
+            images=tuple(measures.values()),
             positions_mm=tuple(self.positions),
             complete=self.evidence is not None,
         )
         return flags(stacked)
-
-    def _compared(self) -> Compared | None:
-        prior = None if self.earlier is None else self.earlier.prior
-        return Compared(prior.study_uid, prior.days) if prior and self.volumes else None
-
-    def _reason(self, left_out: frozenset[SliceId]) -> str:
-        if not self.images:
-            return NOTHING_TO_LOOK_AT
-        if self.package is None:
-            return NO_MODEL
-        if self.failure is not None:
-            return self.failure
-        if self.refusal is not None:
-            return self.refusal
-        if left_out:
-            return NONE_JUDGED
-        causes = ", ".join(sorted(set(self.unreadable.values())))
-        return f"no image could be read: {causes}" if causes else "too few images"
-
-    def _doubts(self, analysed: bool, left_out: frozenset[SliceId]) -> list[str]:
-        doubts = []
-        if analysed and self.package is not None:
-            judged = len(self.scores) - len(left_out)
-            doubts += doubts_of(self.package, judged, len(self.unfamiliar - left_out))
-        if analysed and left_out:
-            doubts.append(not_judged(len(left_out), len(self.scores)))
-        if analysed and self.unreadable:
-            doubts.append(f"{len(self.unreadable)} of {self.images} images could not be read.")
-        if self.earlier is not None and self.earlier.asked and self.earlier.prior is None:
-            doubts.append(NO_PRIOR)
-        if analysed and self.earlier is not None and self.earlier.prior is not None:
-            doubts.append(COMPARED_ALONE)
-        if analysed and self.evidence is Evidence.QUIET:
-            doubts.append(QUIET)
-        if self.conflicts:
-            doubts.append(CONFLICT)
-        return doubts
 
 
 @dataclass(slots=True)

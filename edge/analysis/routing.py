@@ -1,4 +1,4 @@
-"""Which model looks at a series, if any. A wrong model is worse than none, so all must fit."""
+"""Which models look at a series, if any. A wrong model is worse than none, so all must fit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engines import ModelPackage, PriorSpec, Route
 
 @dataclass(frozen=True, slots=True)
 class SeriesAbout:
-    """What of a series chooses its model.
+    """What of a series chooses its models.
 
     Parameters
     ----------
@@ -54,18 +54,31 @@ def choose(
     about: SeriesAbout,
     packages: Sequence[ModelPackage],
     comparable: Callable[[PriorSpec], bool] = lambda _: False,
-) -> ModelPackage | None:
-    """Return the first package with a route that fits, or None.
+) -> tuple[ModelPackage, ...]:
+    """Return the packages that look at a series: those with a route that fits, but of a kind one.
 
-    A package that compares two studies comes into question where `comparable` finds an earlier
-    series for it: without one, a model that looks at this study alone is asked.
+    Of the models that judge slices the first, and of those that measure a volume: two of a kind
+    would answer one question twice. And each that compares two studies, where `comparable` finds
+    an earlier series for it.
+
+    Parameters
+    ----------
+    about : SeriesAbout
+        Of the series.
+    packages : sequence of ModelPackage
+        In order of preference.
+    comparable : callable
+        Returns whether there is an earlier series as a two-study package wants it.
     """
-    for package in packages:
-        if any(fits(about, route) for route in package.routes) and (
-            package.prior is None or (named(about, package.prior) and comparable(package.prior))
-        ):
-            return package
-    return None
+    fit = [one for one in packages if any(fits(about, route) for route in one.routes)]
+    judging = [one for one in fit if one.prior is None and not one.volumes]
+    measuring = [one for one in fit if one.prior is None and one.volumes]
+    comparing = [one for one in fit if one.prior is not None and named(about, one.prior)]
+    return (
+        *judging[:1],
+        *measuring[:1],
+        *(one for one in comparing if one.prior is not None and comparable(one.prior)),
+    )
 
 
 def named(about: SeriesAbout, prior: PriorSpec) -> bool:

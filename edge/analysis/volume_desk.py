@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 
 from edge.analysis.messages import Load
 from edge.analysis.progress import SeriesInProgress, StudyInProgress
+from edge.analysis.reading import Reading
 from edge.analysis.volume_messages import VolumeJob, VolumeLooked
 from edge.store.records import StoredStudy
 
@@ -26,22 +27,25 @@ _ROUND_S = 0.2
 
 
 def volume_job(
-    study: StudyInProgress, series: SeriesInProgress, stored: StoredStudy, load: Load
+    study: StudyInProgress,
+    series: SeriesInProgress,
+    reading: Reading,
+    stored: StoredStudy,
+    load: Load,
 ) -> VolumeJob:
-    """Return the job of looking at a complete series that is a volume; `load` says how."""
-    assert series.package is not None  # noqa: S101  # the caller asked whether it can be looked at
+    """Return the job of looking at a complete series as a volume; `load` says how."""
     images = (one for one in stored.one(series.id).instances if not (one.set_aside or one.conflict))
     return VolumeJob(
         study=study.id,
         series=series.id,
         revision=series.reopened,
-        package=series.package.path,
+        package=reading.package.path,
         modality=series.about.modality,
         images=tuple((one.id, one.record) for one in images),
         key=study.key.raw,
         threads=load.threads,
         engines=load.store,
-        prior=None if series.earlier is None else series.earlier.prior,
+        prior=reading.prior,
     )
 
 

@@ -17,12 +17,15 @@ def _(text: str) -> str:
     return text
 
 
-# Places that hold words, each said by itself; all others hold figures.
-_WORDS = {"label": None, "also": None, "labels": ", ", "cause": None, "sides": ", ", "words": " "}
+# Places that hold words, each said by itself; a model's name and a sentence within another are said
+# otherwise, and all others hold figures.
+_WORDS = {"label": None, "also": None, "labels": ", ", "cause": ", ", "sides": ", ", "words": " "}
+_MODEL, _SENTENCE = "model", "sentence"
 
 FORMS = (
     # What could not be looked at
     _("%(some)s of %(all)s images could not be read."),
+    _("%(some)s of %(all)s images could not be read: %(cause)s"),
     _("no image could be read: %(cause)s"),
     _(
         "%(some)s of %(all)s images do not look like what the model knows; what they seem to show is not counted as found."
@@ -31,6 +34,9 @@ FORMS = (
         "%(some)s of %(all)s images do not show the part of the body that the model judges; nothing is said of them."
     ),
     _("Not reliable enough to flag: %(labels)s."),
+    # Of one of several models: what it did not look at, and what is odd about what it did
+    _("Not analysed by %(model)s: %(sentence)s"),
+    _("For %(model)s: %(sentence)s"),
     # Image quality
     _(
         "Slices are missing: one gap is %(mm)s mm wider than the steps around it (about %(count)s slices)."
@@ -131,14 +137,22 @@ def say(text: str, speak: Language) -> str:
 def _pattern(form: str) -> re.Pattern[str]:
     pieces = re.split(r"%\((\w+)\)s", form)
     texts = [re.escape(piece.replace("%%", "%")) for piece in pieces[::2]]
-    groups = [
-        f"(?P<{name}>{'.+?' if name in _WORDS else '-?[0-9]+(?:[.][0-9]+)?'})"
-        for name in pieces[1::2]
-    ]
+    groups = [f"(?P<{name}>{_part(name)})" for name in pieces[1::2]]
     return re.compile("".join(a + b for a, b in zip(texts, [*groups, ""], strict=True)))
 
 
+def _part(name: str) -> str:
+    """Return the regular expression of what stands in a place."""
+    if name == _MODEL:
+        return "[a-z0-9]+(?:-[a-z0-9]+)*"
+    return ".+?" if name in _WORDS or name == _SENTENCE else "-?[0-9]+(?:[.][0-9]+)?"
+
+
 def _value(name: str, part: str, speak: Language) -> str:
+    if name == _MODEL:
+        return part
+    if name == _SENTENCE:
+        return say(part, speak)
     if name in _WORDS:
         between = _WORDS[name]
         if between is None:

@@ -61,11 +61,9 @@ def progression(
     if days < 0:
         return None
     found: list[tuple[int, int, Progression]] = []
-    for series in decision.series:
-        if series.package is None:
-            continue
-        for said in series.stated:
-            before = prior.values.get(key_of(series.package, said.spec.code))
+    for model in (one for series in decision.series for one in series.models):
+        for said in model.stated:
+            before = prior.values.get(key_of(model.package, said.spec.code))
             if before is None:
                 continue
             change, text = _compared(said.spec.label, before, said.value, said.unit)
@@ -87,19 +85,19 @@ def measured_change(decision: StudyDecision) -> Progression | None:
     The first of its findings is what grew, the others what shrank. It is called a change where the
     lower bound is above what two scans of one brain differ by.
     """
-    for series in decision.series:
-        if series.compared is None or not series.volumes:
+    for model in (one for series in decision.series for one in series.models):
+        if model.compared is None or not model.volumes:
             continue
-        most = max(series.volumes, key=lambda one: _bounds(one)[0])
+        most = max(model.volumes, key=lambda one: _bounds(one)[0])
         clear = _bounds(most)[0] > _UNCHANGED_ML
         figures = "; ".join(
             f"{one.spec.label}: {one.ml:.1f} ml ({_bounds(one)[0]:.1f} to {_bounds(one)[1]:.1f})"
-            for one in series.volumes
+            for one in model.volumes
         )
         return Progression(
-            prior_study_uid=series.compared.study_uid,
-            interval_days=round(series.compared.days, 3),
-            change=("larger" if most is series.volumes[0] else "smaller") if clear else "unchanged",
+            prior_study_uid=model.compared.study_uid,
+            interval_days=round(model.compared.days, 3),
+            change=("larger" if most is model.volumes[0] else "smaller") if clear else "unchanged",
             value=round(most.ml, 6),
             unit="ml",
             text=f"{figures}. {_THRESHOLD if clear else _NOISE}",

@@ -152,7 +152,7 @@ def test_the_longest_alert_there_can_be_is_short_enough_to_send() -> None:
         evidence="association",
         doubts=tuple(f"{number} of 99999 images could not be read." for number in range(40)),
     )
-    unread = replace(longest, findings=(), package=None, reason="because of this " * 50)
+    unread = replace(longest, models=(), reasons=("because of this " * 50,))
     facts = replace(
         FACTS,
         study_uid=LONGEST_UID,
@@ -227,6 +227,6 @@ def test_an_alert_fits_whatever_the_headers_say(
 
 def test_more_models_than_an_alert_names_do_not_stop_it() -> None:
     names = [f"model-{number}" for number in range(30)]
-    parts = [replace(series(finding(0.9)), package=package(name)) for name in names]
+    parts = [series(finding(0.9), model=package(name)) for name in names]
     engines = dict.fromkeys(names, ("onnxruntime", "fp32"))
     assert len(told(parts, facts=replace(FACTS, engines=engines)).model) == 16

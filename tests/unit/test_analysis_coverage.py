@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from findings import BLEED, package
 
+from edge.alerts.decision import SeriesFinding
+from edge.analysis.completeness import Evidence
 from edge.analysis.coverage import NONE_JUDGED, not_judged, outside
 from edge.analysis.messages import Closed, Looked, Measured, SliceScore
 from edge.analysis.progress import SeriesInProgress
+from edge.analysis.reading import Reading
 from edge.analysis.routing import SeriesAbout
 from edge.imaging.quality import SliceMeasures
 from engines import CoverageSpec
@@ -63,13 +66,13 @@ def looked(series: SeriesInProgress, *slices: tuple[float, float]) -> None:
 
 def progress() -> SeriesInProgress:
     model = package(findings=(BLEED,), coverage=MIDDLE)
-    return SeriesInProgress(1, "1.2.3", ABOUT, package=model)
+    return SeriesInProgress(1, "1.2.3", ABOUT, (Reading(model),), evidence=Evidence.COUNT_REACHED)
 
 
 def test_nothing_is_foretold_before_it_is_known_which_slices_are_judged() -> None:
     series = progress()
     looked(series, (60.0, 0.99))
-    assert series.result().findings == ()
+    assert series.result().stated == ()
     assert series.result().reason is None
 
 
@@ -77,9 +80,9 @@ def test_what_only_the_vertex_shows_is_not_flagged_and_told_of_as_not_judged() -
     series = progress()
     looked(series, (60.0, 0.99), (150.0, 0.1), (160.0, 0.1))
     series.heard(Closed(1, 0, (), 0.0))
-    series.finished = True
     result = series.result()
-    (found,) = result.findings
+    (found,) = result.stated
+    assert isinstance(found, SeriesFinding)
     assert (found.probability, found.flagged, found.key_instance) == (0.1, False, 1)
     assert result.doubts == (not_judged(1, 3),)
 
@@ -91,7 +94,7 @@ def test_a_series_of_which_no_slice_is_judged_is_not_analysed() -> None:
         told = Measured(number, 0, measured(None, 90.0))
         series.images += 1
         series.heard(Looked(1, number, (score,), None, 1.0, (told,)))
-    series.finished = True
+    series.heard(Closed(1, 0, (), 0.0))
     result = series.result()
     assert not result.analysed
     assert result.reason == NONE_JUDGED

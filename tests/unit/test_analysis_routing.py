@@ -68,17 +68,17 @@ def test_a_model_of_one_view_is_not_asked_about_another(view: str, fit: bool) ->
 def test_the_first_package_that_fits_looks() -> None:
     chest = package("chest", routes=(replace(HEAD_CT, body_parts=("CHEST",)),))
     first, second = package("first"), package("second")
-    assert choose(HEAD, [chest, first, second]) is first
+    assert choose(HEAD, [chest, first, second]) == (first,)
 
 
 def test_any_route_of_a_package_is_enough() -> None:
     two = package(routes=(replace(HEAD_CT, modality="MR"), HEAD_CT))
-    assert choose(HEAD, [two]) is two
+    assert choose(HEAD, [two]) == (two,)
 
 
 def test_without_a_model_there_is_none() -> None:
-    assert choose(HEAD, []) is None
-    assert choose(replace(HEAD, modality="US"), [package()]) is None
+    assert choose(HEAD, []) == ()
+    assert choose(replace(HEAD, modality="US"), [package()]) == ()
 
 
 def test_what_the_store_kept_of_a_series_is_enough_to_route_it() -> None:

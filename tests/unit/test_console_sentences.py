@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from edge.alerts.decision import UNFAMILIAR, doubts_of
+from edge.alerts.decision import UNFAMILIAR, doubts_of, not_by, said_for
+from edge.analysis.coverage import NONE_JUDGED, not_judged
+from edge.analysis.models import ENGINE_FAILED
 from edge.console import words
 from edge.console.language import language
 from edge.console.sentences import FORMS, say
@@ -78,6 +80,8 @@ def test_every_quality_flag_is_said_in_arabic(text: str) -> None:
         "more",
         "No earlier study to compare with.",
         "Compared with an earlier study; nothing else was looked for.",
+        NONE_JUDGED,
+        ENGINE_FAILED,
         "patient's left, back, upper",
         "lower right of the image",
         "middle of the image",
@@ -86,6 +90,22 @@ def test_every_quality_flag_is_said_in_arabic(text: str) -> None:
 def test_doubts_changes_and_places_are_said_in_arabic(text: str) -> None:
     assert say(text, ENGLISH) == text
     assert is_arabic(say(text, ARABIC)), say(text, ARABIC)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        not_by("brain-mri-tumour", ENGINE_FAILED),
+        not_by("brain-flair-change", "3 of 40 images could not be read: too large"),
+        said_for("brain-mri-tumour", not_judged(12, 40)),
+        said_for("brain-mri-tumour", "Not reliable enough to flag: Glioma, Meningioma."),
+    ],
+)
+def test_what_is_said_of_one_of_two_models_is_arabic_but_for_its_name(said: str) -> None:
+    assert say(said, ENGLISH) == said
+    name = next(one for one in ("brain-mri-tumour", "brain-flair-change") if one in said)
+    assert name in say(said, ARABIC)
+    assert is_arabic(say(said, ARABIC).replace(name, "")), say(said, ARABIC)
 
 
 def test_a_sentence_that_is_not_known_stays_as_it_was_written() -> None:

@@ -28,8 +28,7 @@ def of(*findings_: object, **changes: object) -> StudyDecision:
 
 
 def volume(ml: float) -> StudyDecision:
-    one = replace(series(finding(0.1)), findings=(), volumes=(SeriesVolume(LESIONS, ml),))
-    return decide([one], complete=True)
+    return decide([series(volumes=(SeriesVolume(LESIONS, ml),))], complete=True)
 
 
 def prior(decision: StudyDecision, days: float = 30) -> Prior:
@@ -80,7 +79,7 @@ def test_the_gravest_change_is_told() -> None:
 
 
 def test_another_version_of_the_model_is_not_compared() -> None:
-    before = of(finding(0.1), package=package(version="0.9.0"))
+    before = of(finding(0.1), model=package(version="0.9.0"))
     assert progression(of(finding(0.9)), NOW, prior(before)) is None
 
 
