@@ -18,6 +18,9 @@ def since(
 ) -> Progression | None:
     """Return what changed since the latest earlier study that can be compared.
 
+    What is flagged anew comes first; then what a model that compares two studies measured; then
+    what else can be said of a model's earlier figures.
+
     Parameters
     ----------
     decision : StudyDecision
@@ -28,8 +31,15 @@ def since(
         The patient's other studies, in any order.
     """
     compared = measured_change(decision)
-    if compared is not None:
+    found = _since_then(decision, first_byte, priors)
+    if compared is not None and (found is None or found.change != "new"):
         return compared
+    return found
+
+
+def _since_then(
+    decision: StudyDecision, first_byte: float, priors: Sequence[KeptPrior]
+) -> Progression | None:
     dated = [one.acquired for one in decision.series if one.acquired]
     acquired = _moment(min(dated, default=""), first_byte)
     earlier = [

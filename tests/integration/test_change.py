@@ -1,7 +1,12 @@
-"""A second FLAIR study of a patient is compared with the first: through the whole daemon."""
+"""A second FLAIR study of a patient is compared with the first, and looked at for tumours.
+
+Through the whole daemon. What the model of tumours says of a drawing is its own affair: here it
+counts that it says it, and that neither model takes the other's result away.
+"""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -15,12 +20,17 @@ from playwright.sync_api import expect
 from pydicom.dataset import FileDataset
 
 from edge.alerts.message import Alert
+from edge.analysis.comparison import COMPARED_ALONE, NO_PRIOR
+from edge.analysis.models import ENGINE_FAILED
 from edge.imaging.volume import Volume
+from engines import load_package, shipped_packages
+from engines.package import digest_of
 from tools.scanner import send
 from tools.scanner.nifti import series_from_nifti
 from tools.site import LocalSite
 from tools.watch import Followed, Watch
 
+CHANGE, TUMOUR = "brain-flair-change", "brain-mri-tumour"
 PATIENCE_S = 240.0
 PASSWORD = "a long enough pass phrase"
 FIRST, SECOND = (datetime(year, 5, 1, 10, 15, tzinfo=timezone.utc) for year in (2023, 2024))
@@ -81,7 +91,6 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
 
 def test_a_second_study_is_compared_with_the_first(told: Told) -> None:
     alert = told.studies["compared"]
-    assert alert.outcome == "not_flagged"
     brighter, darker = alert.measurements
     assert (brighter.label, brighter.flagged) == ("Brighter than before", False)
     assert brighter.value > 1.0 > darker.value
@@ -91,20 +100,75 @@ def test_a_second_study_is_compared_with_the_first(told: Told) -> None:
     assert said.change == "larger"
     assert "Brighter than before: " in said.text
     assert said.interval_days == pytest.approx(366, abs=1)
-    # No other model looked at the series, and that is said.
-    assert "Compared with an earlier study; nothing else was looked for." in alert.reasons
+    assert {one.model for one in alert.measurements} == {CHANGE}
+
+
+def looked_for_tumours(alert: Alert) -> bool:
+    """Return whether the alert has all that the model of tumours looks for."""
+    package = load_package(shipped_packages() / TUMOUR)
+    said = {one.code.value for one in alert.findings if one.model == TUMOUR}
+    return said == {one.code.value for one in package.findings}
+
+
+def test_what_is_compared_is_looked_at_for_tumours_too(told: Told) -> None:
+    alert = told.studies["compared"]
+    assert looked_for_tumours(alert)
+    assert {one.name for one in alert.model} == {CHANGE, TUMOUR}
+    assert COMPARED_ALONE not in alert.reasons
+    (series,) = alert.study.series
+    assert (series.analysed, series.reason) == (True, None)
 
 
 @pytest.mark.parametrize("name", ["alone", "other patient"])
 def test_without_an_earlier_study_of_the_patient_that_is_said(told: Told, name: str) -> None:
-    assert "No earlier study to compare with." in told.studies[name].reasons
-    assert told.studies[name].progression is None
+    alert = told.studies[name]
+    assert NO_PRIOR in alert.reasons
+    assert alert.progression is None
+    assert looked_for_tumours(alert)
+    assert [one.name for one in alert.model] == [TUMOUR]
 
 
-def test_two_studies_that_do_not_fit_are_not_analysed_and_it_says_why(told: Told) -> None:
+def test_two_studies_that_do_not_fit_are_not_compared_and_looked_at_all_the_same(
+    told: Told,
+) -> None:
     alert = told.studies["not one head"]
-    assert alert.outcome == "not_analysed"
-    assert any("could not be aligned: they correlate" in one for one in alert.reasons)
+    (why,) = (one for one in alert.reasons if one.startswith(f"Not analysed by {CHANGE}: "))
+    assert "could not be aligned: they correlate" in why
+    assert looked_for_tumours(alert)
+    assert alert.measurements == ()
+    assert alert.study.series[0].analysed
+
+
+def broken(folder: Path) -> Path:
+    """Write a package under the name of the model of tumours whose network no engine can load."""
+    package = folder / TUMOUR
+    shutil.copytree(shipped_packages() / TUMOUR, package)
+    before = digest_of(package / "model.onnx")
+    (package / "model.onnx").write_bytes(b"no network")
+    text = (package / "model.toml").read_text(encoding="utf-8")
+    text = text.replace(before, digest_of(package / "model.onnx"))
+    (package / "model.toml").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_where_the_model_of_tumours_cannot_look_the_comparison_stands_and_it_says_so(
+    tmp_path: Path,
+) -> None:
+    settings = {"analysis": {"packages": str(broken(tmp_path / "packages"))}}
+    motion = rigid(6.0, (5.0, -7.0, 6.0))
+    first = drawn(tmp_path, "first", draw_head(lesion=False, motion=motion, seed=1))
+    second = drawn(tmp_path, "second", draw_head(lesion=True))
+    watch = Watch()
+    with LocalSite(tmp_path / "site", on_alert=watch.on_alert, settings=settings) as site:
+        alone = follow(site, watch, "first", flair(first, FIRST, "P1")).alert
+        compared = follow(site, watch, "second", flair(second, SECOND, "P1")).alert
+    assert alone is not None
+    assert compared is not None
+    assert (alone.outcome, alone.reasons[0]) == ("not_analysed", ENGINE_FAILED)
+    assert f"Not analysed by {TUMOUR}: {ENGINE_FAILED}" in compared.reasons
+    assert COMPARED_ALONE in compared.reasons
+    assert [one.name for one in compared.model] == [CHANGE]
+    assert compared.measurements[0].label == "Brighter than before"
 
 
 @pytest.mark.skipif(
@@ -120,6 +184,7 @@ def test_the_page_shows_how_much_changed_and_where(told: Told) -> None:
         finding = page.locator(".said", has_text="Brighter than before")
         expect(finding).to_contain_text(" ml")
         expect(page.locator(".about")).to_contain_text("The bounds are of the threshold alone")
+        expect(page.locator(".said", has_text="Brain tumour")).to_contain_text("lagged")
         finding.get_by_role("button", name="Show the key image").click()
         expect(page.locator("#heat-label")).to_be_visible(timeout=LIMIT_MS)
         assert violations(page) == []

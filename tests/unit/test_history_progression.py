@@ -10,7 +10,15 @@ import pytest
 from arrivals import arrival, open_store
 from findings import BLEED, FRACTURE, finding, package, series
 
-from edge.alerts.decision import SeriesVolume, StudyDecision, Value, decide, values_of
+from edge.alerts.decision import (
+    Compared,
+    ModelResult,
+    SeriesVolume,
+    StudyDecision,
+    Value,
+    decide,
+    values_of,
+)
 from edge.alerts.policy import Step, Told
 from edge.history.progression import Prior, progression
 from edge.history.since import since
@@ -21,6 +29,7 @@ from engines import Code, VolumeSpec
 
 NOW = datetime(2024, 5, 31, 10, 15, 30, tzinfo=timezone.utc)
 LESIONS = VolumeSpec(Code("SCT", "1", "Lesion"), "Lesions", (1,), None, 5.0, "urgent")
+COMPARED = Compared("1.2.9", 60.0)
 
 
 def of(*findings_: object, **changes: object) -> StudyDecision:
@@ -106,6 +115,23 @@ def test_the_last_study_before_this_one_that_says_the_same_is_compared() -> None
     found = since(now, 0.0, priors)
     assert found is not None
     assert (found.prior_study_uid, found.interval_days) == ("1.2.2", 60.0)
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "change"), [(0.1, 0.9, "new"), (0.1, 0.2, "larger"), (0.9, 0.1, "larger")]
+)
+def test_what_is_flagged_anew_comes_before_what_was_measured(
+    then: float, now: float, change: str
+) -> None:
+    pair = replace(LESIONS, urgency="routine", flag_above_ml=None)
+    measured = ModelResult(
+        package("change"), volumes=(SeriesVolume(pair, 3.0, (2.0, 5.0)),), compared=COMPARED
+    )
+    one = series(finding(now), acquired="2024-05-31T10:15:30")
+    both = decide([replace(one, models=(*one.models, measured))], complete=True)
+    found = since(both, 0.0, [kept(of(finding(then)), "2024-04-01T10:15:30")])
+    assert found is not None
+    assert found.change == change
 
 
 def test_what_was_told_before_there_were_figures_is_read_and_not_compared() -> None:
