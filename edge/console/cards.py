@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from edge.alerts.message import Alert, FindingResult
+from edge.alerts.message import Alert, FindingResult, Measurement
 from edge.analysis.news import Arrived
 
 # What somebody must say that they saw.
@@ -91,13 +91,14 @@ class Card:
         return person_name(self.arrived.name)
 
     @property
-    def flags(self) -> tuple[FindingResult, ...]:
-        """What is flagged, the most probable first."""
+    def flags(self) -> tuple[FindingResult | Measurement, ...]:
+        """What is flagged: findings, the most probable first, then what was measured."""
         alert = self.standing or self.alert
         if alert is None or alert.status == "retracted":
             return ()
         flagged = [one for one in alert.findings if one.flagged]
-        return tuple(sorted(flagged, key=lambda one: -one.probability))
+        measured = [one for one in alert.measurements if one.flagged]
+        return (*sorted(flagged, key=lambda one: -one.probability), *measured)
 
     @property
     def codes(self) -> frozenset[str]:

@@ -6,7 +6,7 @@ when the page is made.
 
 from __future__ import annotations
 
-from edge.alerts.message import FindingResult
+from edge.alerts.message import FindingResult, Measurement
 from edge.console import sentences
 from edge.console.cards import Delivery, Tone
 from edge.console.language import Language
@@ -98,6 +98,7 @@ UNDECODABLE = (
     _("there is no such frame"),
     _("there is no such image in this study"),
 )
+_CHANCE, _ML = _("%(word)s, %(share)s"), _("%(ml)s ml")
 _OVER, _UNDER = _("over %(share)s"), _("under %(share)s")
 _LIKELY = (
     (0.95, _("very likely")),
@@ -123,6 +124,13 @@ def place(text: str, speak: Language) -> str:
 def likelihood(finding: FindingResult) -> str:
     """Return a probability in words, to be translated: the model's, not a physician's."""
     return next(word for least, word in _LIKELY if finding.probability >= least)
+
+
+def extent(said: FindingResult | Measurement, speak: Language) -> str:
+    """Return how much speaks for a finding, in words and as a number, or how much was measured."""
+    if isinstance(said, Measurement):
+        return speak.say(_ML, ml=speak.number(round(said.value, 1)))
+    return speak.say(_CHANCE, word=speak.say(likelihood(said)), share=chance(said, speak))
 
 
 def chance(finding: FindingResult, speak: Language) -> str:

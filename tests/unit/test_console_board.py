@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 from test_alerts_message import DRILL, FINAL, FINDING, NOT_ANALYSED, PROVISIONAL, RETRACTED
 
-from edge.alerts.message import Alert, Code
+from edge.alerts.message import Alert, Code, Measurement
 from edge.analysis.news import Arrived
+from edge.console import words
 from edge.console.board import MOST, Board
 from edge.console.cards import Acknowledged, Card, Delivery, Tone, person_name
+from edge.console.language import language
 
 ARRIVED = Arrived(
     study=1,
@@ -55,6 +57,17 @@ def test_a_critical_flag_presses_until_somebody_says_that_they_saw_it() -> None:
     assert seen.tone is Tone.CRITICAL, "it stays critical to look at"
     final = seen.told(replace(CRITICAL, sequence=8, status="final"), 110.0)
     assert not final.pressing, "the same flag, final, was seen already"
+
+
+def test_a_measurement_out_of_its_bounds_presses_as_a_finding_does() -> None:
+    large = Measurement(FINDING.code, "Seen", 31.5, None, 5.0, True, "1.2.3", "sizes")
+    alert = replace(CRITICAL, findings=(), measurements=(large, replace(large, flagged=False)))
+    card = after(alert)
+    assert (card.tone, card.pressing, card.flags) == (Tone.CRITICAL, True, (large,))
+    assert not card.acknowledge(AMINA).pressing
+    assert words.extent(large, language("en")) == "31.5 ml"
+    both = after(replace(alert, findings=(FLAG,)))
+    assert both.flags == (FLAG, large)
 
 
 def test_a_further_flag_presses_anew() -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from edge.alerts.message import Alert
+from edge.alerts.message import Alert, FindingResult, Measurement
 from tools.central.records import Standing
 from tools.central.store import DeviceState
 from tools.central.subscriber import Counts, Received
@@ -67,9 +67,15 @@ def counts_line(counts: Counts) -> str:
 
 
 def _what(alert: Alert) -> str:
-    """Return the finding that matters most and its probability, or why there is none."""
-    if alert.findings:
-        top = max(alert.findings, key=lambda one: (one.flagged, one.probability))
+    """Return what matters most of what was found or measured, or why there is nothing."""
+    found: list[FindingResult | Measurement] = [
+        *sorted(alert.findings, key=lambda one: (one.flagged, one.probability), reverse=True),
+        *alert.measurements,
+    ]
+    if found:
+        top = max(found, key=lambda one: one.flagged)  # of two alike the first
+        if isinstance(top, Measurement):
+            return f"{_safe(top.label)} {top.value:.1f} {top.unit}"
         return f"{_safe(top.label)} {top.probability:.2f}"
     return _safe(alert.reasons[0]) if alert.reasons else "no finding"
 
