@@ -23,11 +23,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 
-from edge.alerts.envelope import SealError
-from edge.alerts.signature import Statement
-from edge.alerts.timestamps import rfc3339
+from edge.jose.envelope import SealError
+from edge.jose.signature import Statement
 from edge.keys import SigningKey, TrustedDevices
 from edge.store.journal import Journal
+from edge.timestamps import rfc3339
 
 HEAD = Statement("scanside-audit-head+jws", {"created": str, "seq": int})
 

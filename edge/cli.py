@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from edge.alerts.sealing import SealError
-from edge.alerts.topics import InvalidNameError
 from edge.commands import (
     alerts,
     appliance,
@@ -25,6 +24,7 @@ from edge.commands import (
 from edge.commands.arguments import CommandError
 from edge.config import ConfigError
 from edge.key_files import KeyFileError
+from edge.names import InvalidNameError
 from edge.store.journal import JournalError
 from edge.store.study_key import SealBroken
 from edge.training.texts import CourseError

@@ -15,10 +15,10 @@ from datetime import datetime, timezone
 from edge.alerts.message import Alert, AuditHead, Patient, StudyRef, Timing, new_id
 from edge.alerts.reception import ReceiptRules
 from edge.alerts.sealing import body_digest, seal
-from edge.alerts.timestamps import rfc3339
 from edge.audit import Act, Anchor, Audit
 from edge.keys import KeySet
 from edge.store.outbox import NewAlert, Outbox
+from edge.timestamps import rfc3339
 
 NOBODY = "DRILLDRILLDRILLDRILLDRILLD"  # in place of a pseudonym: 26 characters, no patient's
 REASON = "This is a drill. There is no patient and no study."

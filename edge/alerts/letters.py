@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from edge.alerts.connection import Connection
-from edge.alerts.envelope import CONTENT_TYPE
+from edge.jose.envelope import CONTENT_TYPE
 from edge.store.outbox import as_outbox_error
 
 log = logging.getLogger("scanside.publisher")

@@ -18,7 +18,7 @@ import uuid_utils
 
 from edge.alerts.canonical import MAX_BODY, canonical, check, plain, validator
 from edge.alerts.schema import MessageError
-from edge.alerts.timestamps import parse_rfc3339
+from edge.timestamps import parse_rfc3339
 
 __all__ = [
     "MAX_BODY",

@@ -26,12 +26,12 @@ from edge.alerts.bell import Bell
 from edge.alerts.broker import BrokerError, BrokerSettings, TlsSettings
 from edge.alerts.connection import Connection, Session, Will
 from edge.alerts.delivery import Incoming, Outbox, PublisherState, backoff_s
-from edge.alerts.envelope import CONTENT_TYPE
 from edge.alerts.letters import Post
-from edge.alerts.timestamps import rfc3339
 from edge.alerts.topics import alert_topic, escalated_topic, keys_topic, state_topic
+from edge.jose.envelope import CONTENT_TYPE
 from edge.metrics import Metrics
 from edge.store.outbox import OutboxEntry, OutboxError
+from edge.timestamps import rfc3339
 
 __all__ = [
     "BrokerSettings",

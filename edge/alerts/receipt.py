@@ -19,11 +19,11 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
-from edge.alerts.envelope import Refusal, SealError, audience_of, dump, parse, unwrap, wrap
-from edge.alerts.signature import Statement
-from edge.alerts.timestamps import parse_rfc3339
-from edge.alerts.topics import InvalidNameError, check_name
+from edge.jose.envelope import Refusal, SealError, audience_of, dump, parse, unwrap, wrap
+from edge.jose.signature import Statement
 from edge.keys import PrivateKey, PublicKey, SigningKey, TrustedCentrals
+from edge.names import InvalidNameError, check_name
+from edge.timestamps import parse_rfc3339
 
 VERSION = 1
 MAX_ALERTS = 64

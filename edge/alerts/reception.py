@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edge.alerts.envelope import Refusal, SealError
 from edge.alerts.receipt import StoredAlert, open_receipt
 from edge.alerts.refusals import Refusals
 from edge.alerts.rotation import keys_message
 from edge.alerts.successors import CentralSuccessors
 from edge.alerts.topics import central_keys_filter, receipt_topic
 from edge.audit import DAEMON, Act, Audit
+from edge.jose.envelope import Refusal, SealError
 from edge.keys import KeyRing
 from edge.metrics import Metrics
 from edge.store.outbox import as_outbox_error

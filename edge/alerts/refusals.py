@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections import Counter
 
-from edge.alerts.envelope import SealError
 from edge.audit import DAEMON, Act, Audit
+from edge.jose.envelope import SealError
 from edge.metrics import Metrics
 
 log = logging.getLogger("scanside.alerts")

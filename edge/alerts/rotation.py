@@ -18,14 +18,14 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from edge.alerts.envelope import Refusal, SealError, dump, parse
-from edge.alerts.signature import Statement
-from edge.alerts.timestamps import parse_rfc3339, rfc3339
+from edge.jose.envelope import Refusal, SealError, dump, parse
+from edge.jose.signature import Statement
 from edge.key_files import KeyFileError
 from edge.keys.former import FormerKeys
 from edge.keys.identity import PublicKey, SigningKey
 from edge.keys.own import CentralKeys, DeviceKeys, replace_own
 from edge.keys.public import parse_public
+from edge.timestamps import parse_rfc3339, rfc3339
 
 KEYS = Statement("scanside-keys+jws", {"created": str})
 MAX_LINKS = 64

@@ -1,6 +1,6 @@
 """Sealing: an alert that only its recipients can read and only its device could have written.
 
-Signed (`edge.alerts.signature`), then encrypted (`edge.alerts.envelope`). What the signature
+Signed (`edge.jose.signature`), then encrypted (`edge.jose.envelope`). What the signature
 says besides the body:
 
 ======= ========================================================================
@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from edge.alerts.envelope import (
+from edge.jose.envelope import (
     BUCKETS,
     CONTENT_TYPE,
     MAX_MESSAGE,
@@ -38,9 +38,9 @@ from edge.alerts.envelope import (
     unwrap,
     wrap,
 )
-from edge.alerts.signature import Statement
-from edge.alerts.timestamps import parse_rfc3339
+from edge.jose.signature import Statement
 from edge.keys import PrivateKey, PublicKey, SigningKey, TrustedDevice, TrustedDevices
+from edge.timestamps import parse_rfc3339
 
 __all__ = [
     "ALERT",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from edge.alerts.envelope import SealError
 from edge.alerts.refusals import Refusals
 from edge.alerts.rotation import Peer, follow
 from edge.audit import DAEMON, Act, Audit
+from edge.jose.envelope import SealError
 from edge.keys import KeyFileError, KeyRing
 from edge.keys.peers import succeed
 from edge.metrics import Metrics

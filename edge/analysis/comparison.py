@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from edge.alerts.timestamps import scanner_moment
 from edge.analysis.routing import SeriesAbout, named
 from edge.store.records import StoredStudy
 from edge.store.spool import Record
 from edge.store.studies import Store
+from edge.timestamps import scanner_moment
 from engines import PriorSpec
 
 NO_PRIOR = "No earlier study to compare with."

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, timezone
 
 from edge.alerts.message import Alert, FindingResult
-from edge.alerts.timestamps import rfc3339
 from edge.audit import Act, Audit
 from edge.console.accounts import User
 from edge.feedback.drift import BINS, Drift, compare
@@ -17,6 +16,7 @@ from edge.feedback.message import Feedback, Finding, seal_feedback
 from edge.feedback.split import Histogram, reference_and_recent
 from edge.keys import DeviceKeys, PublicKey
 from edge.store.feedback import FeedbackStore, Said, Subject, Verdict, VerdictCount, Word
+from edge.timestamps import rfc3339
 
 MONTHS = 12
 

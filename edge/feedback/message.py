@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 
 from jsonschema import Draft202012Validator
 
-from edge.alerts.envelope import Refusal, SealError, audience_of, dump, parse, unwrap, wrap
 from edge.alerts.schema import MessageError, check_against, read_schema
 from edge.alerts.sealing import CLOCK_SKEW
-from edge.alerts.signature import Statement
-from edge.alerts.timestamps import parse_rfc3339
+from edge.jose.envelope import Refusal, SealError, audience_of, dump, parse, unwrap, wrap
+from edge.jose.signature import Statement
 from edge.keys import PrivateKey, PublicKey, SigningKey, TrustedDevices
+from edge.timestamps import parse_rfc3339
 
 SCHEMA_VERSION = 1
 _SCHEMA = "feedback.schema.json"

@@ -8,9 +8,9 @@ from datetime import datetime, timezone
 from edge.alerts.decision import StudyDecision
 from edge.alerts.message import Progression
 from edge.alerts.policy import Told
-from edge.alerts.timestamps import scanner_moment
 from edge.history.progression import Prior, measured_change, progression
 from edge.store.priors import KeptPrior
+from edge.timestamps import scanner_moment
 
 
 def since(

@@ -14,7 +14,6 @@ from typing import Any
 
 from joserfc.jwk import OKPKey
 
-from edge.alerts.topics import check_name
 from edge.key_files import (
     KeyFileError,
     check_private_folder,
@@ -38,6 +37,7 @@ from edge.keys.public import (
     to_jwk,
 )
 from edge.keys.tls import make_tls
+from edge.names import check_name
 
 DEVICE_PUBLIC = "device.public.json"
 CENTRAL_PUBLIC = "central.public.json"

@@ -10,10 +10,10 @@ from typing import Any, Literal
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
-from edge.alerts.timestamps import parse_rfc3339
-from edge.alerts.topics import InvalidNameError, check_name
 from edge.key_files import KeyFileError, read_json
 from edge.keys.identity import PublicKey
+from edge.names import InvalidNameError, check_name
+from edge.timestamps import parse_rfc3339
 
 VERSION = 1
 CURVES: dict[str, Literal["Ed25519", "X25519"]] = {"signing": "Ed25519", "sealing": "X25519"}

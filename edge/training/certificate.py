@@ -1,6 +1,6 @@
 """The certificate: who passed which test with how many points, signed by the appliance.
 
-It is a signed statement (`edge.alerts.signature`) of a type of its own. Whoever has the device's
+It is a signed statement (`edge.jose.signature`) of a type of its own. Whoever has the device's
 public file can check it years later and elsewhere: `scanside training verify`.
 """
 
@@ -11,11 +11,11 @@ import json
 from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime, timezone
 
-from edge.alerts.envelope import Refusal, SealError
 from edge.alerts.message import new_id
-from edge.alerts.signature import Statement
-from edge.alerts.timestamps import rfc3339
+from edge.jose.envelope import Refusal, SealError
+from edge.jose.signature import Statement
 from edge.keys import SigningKey, TrustedDevices
+from edge.timestamps import rfc3339
 from edge.training.content import Course
 from edge.training.paper import Marks
 

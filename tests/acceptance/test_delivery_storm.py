@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.alerts.envelope import Refusal
+from edge.jose.envelope import Refusal
 from tools.bench.delivery import TENTH, storm_rows
 from tools.bench.delivery_storm import DEVICE, Harvest, Storm
 from tools.broker import find_mosquitto

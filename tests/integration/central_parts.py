@@ -14,8 +14,8 @@ from pathlib import Path
 from delivery_parts import Device, Watched
 
 from edge.alerts.sealing import body_digest
-from edge.alerts.timestamps import rfc3339
 from edge.keys import init_device
+from edge.timestamps import rfc3339
 from tools.central.records import Record
 
 

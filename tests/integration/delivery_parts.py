@@ -22,7 +22,6 @@ from edge.alerts.message import (
 )
 from edge.alerts.publisher import BrokerSettings, OutboxEntry, Publisher, PublisherState
 from edge.alerts.sealing import seal
-from edge.alerts.timestamps import rfc3339
 from edge.alerts.topics import URGENCIES
 from edge.keys import (
     CENTRAL_PUBLIC,
@@ -36,6 +35,7 @@ from edge.keys import (
     pseudonym,
     trust_device,
 )
+from edge.timestamps import rfc3339
 from tools.broker import LocalBroker
 from tools.central.database import open_database
 from tools.central.store import AlertStore, DeviceState

@@ -23,10 +23,10 @@ from delivery_parts import (
 )
 from test_delivery_once import send
 
-from edge.alerts.envelope import Refusal
 from edge.alerts.sealing import seal
 from edge.alerts.topics import alert_topic
 from edge.config import Broker, ConfigError
+from edge.jose.envelope import Refusal
 from edge.keys import load_recipients
 from edge.store.journal import Journal
 from tools.broker import LocalBroker, free_port

@@ -9,7 +9,7 @@ import pytest
 from browsing import LIMIT_MS, chromium, find_chromium, log_in, measured, shoot, violations, window
 from playwright.sync_api import Browser, Page, expect
 
-from edge.alerts.timestamps import parse_rfc3339
+from edge.timestamps import parse_rfc3339
 from tools.scanner import chest_xray_series, head_ct_series, send
 from tools.site import LocalSite
 from tools.watch import Watch

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from receipt_parts import DEVICE, SITE, Appliance, Server
 
-from edge.alerts import envelope
 from edge.alerts.broker import BrokerSettings
 from edge.alerts.drill import REASON, send_drill
 from edge.alerts.receipt import Receipt, Standing, StoredAlert, make_receipt
 from edge.alerts.reception import ReceiptRules
 from edge.alerts.rotation import keys_message, rotate
 from edge.alerts.topics import central_keys_topic, keys_topic, receipt_topic
+from edge.jose import envelope
 from edge.store.lookup import delivery_of
 from tools.broker import LocalBroker
 

@@ -35,8 +35,8 @@ from edge.alerts.message import (
     new_id,
     validator,
 )
-from edge.alerts.timestamps import parse_rfc3339, rfc3339
 from edge.alerts.topics import URGENCIES
+from edge.timestamps import parse_rfc3339, rfc3339
 
 MOMENT = "2026-03-01T09:30:00.250Z"
 

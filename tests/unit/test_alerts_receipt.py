@@ -11,8 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from joserfc.jwk import OKPKey
 
-from edge.alerts import envelope
-from edge.alerts.envelope import Refusal, SealError
 from edge.alerts.receipt import (
     MAX_ALERTS,
     RECEIPT,
@@ -25,6 +23,8 @@ from edge.alerts.receipt import (
 )
 from edge.alerts.sealing import ALERT, body_digest
 from edge.alerts.topics import receipt_topic
+from edge.jose import envelope
+from edge.jose.envelope import Refusal, SealError
 from edge.keys import PrivateKey, PublicKey, SigningKey, TrustedCentral, TrustedCentrals
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from edge.alerts import rotation
-from edge.alerts.envelope import Refusal, SealError, dump
 from edge.alerts.rotation import KEYS, Peer, follow, keys_message, rotate
 from edge.alerts.sealing import open_sealed, seal
+from edge.jose.envelope import Refusal, SealError, dump
 from edge.keys import (
     CENTRAL_PUBLIC,
     DEVICE_PUBLIC,

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from joserfc import jwe, jws
 from joserfc.jwk import OKPKey
 
-from edge.alerts import envelope as envelopes
 from edge.alerts import sealing
 from edge.alerts.message import MAX_BODY
 from edge.alerts.sealing import (
@@ -26,6 +25,7 @@ from edge.alerts.sealing import (
     open_sealed,
     seal,
 )
+from edge.jose import envelope as envelopes
 from edge.keys import PrivateKey, PublicKey, SigningKey, TrustedDevice, TrustedDevices
 
 CREATED = "2026-03-01T09:30:00.250Z"

@@ -8,16 +8,15 @@ from hypothesis import strategies as st
 
 from edge.alerts.topics import (
     AlertTopic,
-    InvalidNameError,
     InvalidTopicError,
     alert_filter,
     alert_topic,
-    check_name,
     parse_alert_topic,
     parse_state_topic,
     state_filter,
     state_topic,
 )
+from edge.names import InvalidNameError, check_name
 
 
 def test_an_alerts_topic_names_site_device_and_urgency() -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from edge.alerts.connection import Message
-from edge.alerts.envelope import Refusal, SealError
 from edge.feedback.message import Feedback, Finding, seal_feedback
+from edge.jose.envelope import Refusal, SealError
 from edge.keys import (
     CENTRAL_PUBLIC,
     DEVICE_PUBLIC,

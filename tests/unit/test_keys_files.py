@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.alerts.rotation import rotate
-from edge.alerts.topics import InvalidNameError
 from edge.keys import (
     CENTRAL_PUBLIC,
     DEVICE_PUBLIC,
@@ -29,6 +28,7 @@ from edge.keys import (
     trust_device,
 )
 from edge.keys.tls import write_request
+from edge.names import InvalidNameError
 
 PRIVATE = ("signing.jwk", "sealing.jwk", "storage.jwk", "pseudonym.jwk")
 

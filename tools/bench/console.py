@@ -16,9 +16,9 @@ from pydicom import Dataset
 from pydicom.uid import generate_uid
 from rich.progress import track
 
-from edge.alerts.timestamps import parse_rfc3339
 from edge.console.accounts import Accounts, Role
 from edge.console.database import ConsoleDatabase
+from edge.timestamps import parse_rfc3339
 from tools.bench.report import Row, percentile
 from tools.scanner import head_ct_series, send
 from tools.site import LocalSite, SiteError

@@ -33,13 +33,13 @@ from edge.alerts.message import (
 from edge.alerts.publisher import Publisher
 from edge.alerts.reception import ReceiptRules, Reception
 from edge.alerts.sealing import body_digest, seal
-from edge.alerts.timestamps import rfc3339
 from edge.audit import Audit
 from edge.keys import DeviceKeys, KeyRing, KeySet, pseudonym
 from edge.metrics import Metrics
 from edge.store.journal import Journal
 from edge.store.outbox import NewAlert, Outbox
 from edge.store.settling import Settlements
+from edge.timestamps import rfc3339
 from tools.broker import HOST
 
 JOURNAL = "journal.db"

@@ -25,8 +25,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from edge.alerts.bell import Bell
 from edge.alerts.broker import BrokerError, BrokerSettings
 from edge.alerts.connection import Connection, Session
-from edge.alerts.envelope import MAX_MESSAGE
 from edge.alerts.topics import alert_topic
+from edge.jose.envelope import MAX_MESSAGE
 from edge.keys import (
     CENTRAL_PUBLIC,
     DeviceKeys,

@@ -31,8 +31,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from edge.alerts.topics import check_name
 from edge.key_files import check_private_folder, sync_folder, write_new
+from edge.names import check_name
 
 CA_DAYS = 20 * 365
 CERTIFICATE_DAYS = 2 * 365

@@ -11,14 +11,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.alerts.envelope import MAX_MESSAGE
 from edge.alerts.topics import (
     ROOT,
     central_keys_filter,
     central_keys_topic,
-    check_name,
     keys_filter,
 )
+from edge.jose.envelope import MAX_MESSAGE
+from edge.names import check_name
 
 _CONFIGURATION = """\
 # Made by scanside-central init; yours to change. mosquitto 2 or newer.

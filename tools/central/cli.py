@@ -6,10 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from edge.alerts.topics import InvalidNameError
 from edge.commands.arguments import CommandError
 from edge.config import ConfigError
 from edge.keys import KeyFileError
+from edge.names import InvalidNameError
 from tools.broker import BrokerStartError
 from tools.central.authority import AuthorityError
 from tools.central.commands import keys, run, show, site

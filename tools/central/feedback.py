@@ -12,10 +12,10 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from edge.alerts.connection import Message
-from edge.alerts.envelope import Refusal, SealError
-from edge.alerts.timestamps import rfc3339
 from edge.alerts.topics import InvalidTopicError, parse_feedback_topic
 from edge.feedback.message import Feedback, open_feedback
+from edge.jose.envelope import Refusal, SealError
+from edge.timestamps import rfc3339
 from tools.central.database import Database, DatabaseError
 from tools.central.database.dialect import insert
 from tools.central.own_keys import OwnKeys

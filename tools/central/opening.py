@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from edge.alerts.connection import Message
-from edge.alerts.envelope import Refusal, SealError
 from edge.alerts.message import Alert, MessageError
 from edge.alerts.sealing import Opened, body_digest, open_sealed
-from edge.alerts.timestamps import rfc3339
 from edge.alerts.topics import AlertTopic
+from edge.jose.envelope import Refusal, SealError
 from edge.keys import CentralKeys, TrustedDevices
+from edge.timestamps import rfc3339
 from tools.central.records import Record
 from tools.central.trust import Trust, TrustWatch
 

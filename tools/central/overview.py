@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from edge.alerts.timestamps import parse_rfc3339, rfc3339
 from edge.keys import TrustedDevices
+from edge.timestamps import parse_rfc3339, rfc3339
 from tools.central.database import Database, Statements
 from tools.central.database.dialect import Row, insert
 from tools.central.hand_on.queue import backlog

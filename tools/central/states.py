@@ -11,8 +11,8 @@ from dataclasses import replace
 from datetime import datetime, timezone
 
 from edge.alerts.connection import Message
-from edge.alerts.timestamps import parse_rfc3339, rfc3339
 from edge.alerts.topics import InvalidTopicError, parse_state_topic
+from edge.timestamps import parse_rfc3339, rfc3339
 from tools.central.store import AlertStore, DeviceState
 
 MAX_STATE = 4096  # bytes; ours has 120

@@ -26,7 +26,6 @@ from dataclasses import dataclass, field
 from edge.alerts.bell import Bell
 from edge.alerts.broker import BrokerError, BrokerSettings
 from edge.alerts.connection import Connection, Message, Session
-from edge.alerts.envelope import CONTENT_TYPE, Refusal, SealError
 from edge.alerts.message import Alert
 from edge.alerts.publisher import backoff_s
 from edge.alerts.topics import (
@@ -34,6 +33,7 @@ from edge.alerts.topics import (
     parse_alert_topic,
 )
 from edge.audit import Act, Audit
+from edge.jose.envelope import CONTENT_TYPE, Refusal, SealError
 from edge.keys import CentralKeys
 from tools.central.feedback import FeedbackTray
 from tools.central.followers import DeviceSuccessors

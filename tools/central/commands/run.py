@@ -13,9 +13,9 @@ from pathlib import Path
 from pydantic import ValidationError
 from rich.console import Console
 
-from edge.alerts.topics import check_name
 from edge.commands.arguments import CommandError, Commands, command
 from edge.config import Broker
+from edge.names import check_name
 from edge.service import ALIVE, READY, STOPPING, notify, watchdog_interval_s
 from tools.central.commands.arguments import broker_address, days
 from tools.central.hand_on import as_line

@@ -17,7 +17,7 @@ from joserfc import jws
 from joserfc.errors import BadSignatureError, JoseError
 from joserfc.registry import HeaderParameter
 
-from edge.alerts.envelope import BUCKETS, Refusal, SealError
+from edge.jose.envelope import BUCKETS, Refusal, SealError
 from edge.keys.identity import PublicKey, SigningKey
 
 ALGORITHM = "Ed25519"

@@ -2,7 +2,7 @@
 
 A JWE (RFC 7516) in general JSON form: one content key (A256GCM), wrapped for each recipient
 by ECDH-ES+A256KW on X25519 (RFC 7518 section 4.6). Inside is a compact JWS, see
-`edge.alerts.signature`. There is nothing to negotiate: one set of algorithms, one protected
+`edge.jose.signature`. There is nothing to negotiate: one set of algorithms, one protected
 header, compared byte for byte. The envelope shows thumbprints of keys and nothing else.
 
 What is inside is filled up with spaces to one of few lengths, so that who watches the wire
