@@ -184,7 +184,8 @@ def test_the_page_shows_how_much_changed_and_where(told: Told) -> None:
         finding = page.locator(".said", has_text="Brighter than before")
         expect(finding).to_contain_text(" ml")
         expect(page.locator(".about")).to_contain_text("The bounds are of the threshold alone")
-        expect(page.locator(".said", has_text="Brain tumour")).to_contain_text("lagged")
+        expect(finding).to_contain_text(CHANGE)
+        expect(page.locator(".said", has_text="Brain tumour")).to_contain_text(TUMOUR)
         finding.get_by_role("button", name="Show the key image").click()
         expect(page.locator("#heat-label")).to_be_visible(timeout=LIMIT_MS)
         assert violations(page) == []
