@@ -23,7 +23,7 @@ from edge.analysis.trial import NothingJudged, input_of
 from edge.imaging.header import Limits, UnreadableInstance
 from edge.imaging.nifti import UnreadableVolume
 from edge.imaging.pixels import Slice, decode
-from engines import ModelPackage, calibrate
+from engines import Engine, ModelPackage, calibrate, load_engine
 from tools.scanner.nifti import NiftiError, series_from_nifti
 from tools.train import judge
 from tools.train.examples import DataError
@@ -101,11 +101,13 @@ def run(package: ModelPackage, paths: Sequence[Path], *, axial: bool, threads: i
     """
     if package.volumes:
         raise DataError(f"{package.name} measures volumes; alarms are counted of slices.")
-    asked = [_ask(package, path, axial=axial, threads=threads) for path in paths]
+    engine = load_engine(package, threads=threads)
+    asked = [_ask(engine, package, path, axial=axial) for path in paths]
+    engine.close()
     return Report(package, axial, tuple(asked))
 
 
-def _ask(package: ModelPackage, path: Path, *, axial: bool, threads: int) -> SeriesAlarms:
+def _ask(engine: Engine, package: ModelPackage, path: Path, *, axial: bool) -> SeriesAlarms:
     slices = _slices(path, axial=axial)
     name = f"{path.parent.name}/{path.name}"
     try:
@@ -113,7 +115,7 @@ def _ask(package: ModelPackage, path: Path, *, axial: bool, threads: int) -> Ser
     except NothingJudged:
         return SeriesAlarms(name, len(slices), 0, 0, "not judged", ())
     batches = (inputs[start : start + _BATCH] for start in range(0, len(inputs), _BATCH))
-    answers = judge.ask(package, batches, threads=threads)
+    answers = judge.ask_loaded(engine, package, batches)
     columns = [
         calibrate(answers.logits[:, spec.output], *spec.calibration) for spec in package.findings
     ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engines import ModelPackage, load_engine
+from engines import Engine, ModelPackage, load_engine
 from tools.train.examples import Examples, Rows
 
 TRAINED_ON = "trained-on.npy"
@@ -26,6 +26,15 @@ class Answers:
 def ask(package: ModelPackage, batches: Iterable[NDArray[np.float32]], *, threads: int) -> Answers:
     """Run the package's model on batches of prepared pictures, each (k, channels, h, w)."""
     engine = load_engine(package, threads=threads)
+    answers = ask_loaded(engine, package, batches)
+    engine.close()
+    return answers
+
+
+def ask_loaded(
+    engine: Engine, package: ModelPackage, batches: Iterable[NDArray[np.float32]]
+) -> Answers:
+    """Run the package's engine, which the caller loaded and closes, as `ask` does."""
     logits: list[NDArray[np.float64]] = []
     distances: list[NDArray[np.float64]] = []
     for batch in batches:
@@ -35,7 +44,6 @@ def ask(package: ModelPackage, batches: Iterable[NDArray[np.float32]], *, thread
             distances.append(np.zeros(len(batch)))
         else:
             distances.append(found[package.familiar.output][:, 0].astype(np.float64))
-    engine.close()
     return Answers(np.concatenate(logits), np.concatenate(distances))
 
 
