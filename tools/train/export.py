@@ -42,6 +42,8 @@ def folded(network: Committee, columns: tuple[int, ...], familiar: Familiar) -> 
         torch.from_numpy(familiar.whiten),
     )
     shipped.eval()
+    for member in shipped.network.members:
+        member.head = nn.Identity()  # the findings' head stands for all of them
     for module in list(shipped.modules()):
         if isinstance(module, Residual):
             module.first = fuse_conv_bn_eval(module.first, module.first_norm)
