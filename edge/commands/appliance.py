@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import sys
+import warnings
 
 from edge.check import check
 from edge.commands import listing
@@ -30,9 +31,10 @@ def _run(options: argparse.Namespace) -> int:
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    # The libraries' own lines can hold what a sender sent.
+    # The libraries' own lines and warnings can hold what a sender sent.
     for library in ("pynetdicom", "pydicom"):
         logging.getLogger(library).setLevel(logging.CRITICAL + 1)
+        warnings.filterwarnings("ignore", module=rf"{library}\b")
     try:
         Daemon(config).run()
     except DaemonError as error:
