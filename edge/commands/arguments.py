@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from edge.config import Config
+from edge.config import Config, load_config
 from edge.store.journal import Journal
 
 DEFAULT_CONFIG = Path("/etc/scanside/config.toml")
@@ -46,6 +46,16 @@ def config_option(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=f"default: {DEFAULT_CONFIG}",
     )
+
+
+def config_to_look(options: argparse.Namespace) -> Config:
+    """Return the configuration, or its defaults where none was named and none is written yet.
+
+    For commands that only look on, so that a card can be read before anything is set up.
+    """
+    if options.config == DEFAULT_CONFIG and not DEFAULT_CONFIG.exists():
+        return Config()
+    return load_config(options.config)
 
 
 def list_options(parser: argparse.ArgumentParser) -> None:

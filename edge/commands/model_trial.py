@@ -17,8 +17,13 @@ from rich.table import Table
 
 from edge.alerts.message import NOTICE
 from edge.analysis.trial import Answer, NothingJudged, answers, input_of
-from edge.commands.arguments import CommandError, Commands, command, config_option
-from edge.config import load_config
+from edge.commands.arguments import (
+    CommandError,
+    Commands,
+    command,
+    config_option,
+    config_to_look,
+)
 from edge.imaging.conform import CannotConform, conform
 from edge.imaging.nifti import UnreadableVolume, read_nifti
 from edge.imaging.pair import pair
@@ -86,7 +91,7 @@ def _volume(place: Path) -> Volume:
 
 
 def _try(options: argparse.Namespace) -> int:
-    config = load_config(options.config)
+    config = config_to_look(options)
     shelf = Shelf.of(config)
     found = shelf.find(options.name)
     if found.package is None:

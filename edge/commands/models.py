@@ -14,7 +14,14 @@ from rich.table import Table
 
 from edge.analysis.preparing import foretold
 from edge.commands import model_engines, model_trial
-from edge.commands.arguments import CommandError, Commands, command, config_option, group
+from edge.commands.arguments import (
+    CommandError,
+    Commands,
+    command,
+    config_option,
+    config_to_look,
+    group,
+)
 from edge.config import load_config
 from edge.packages import Found, Shelf, State
 from engines import ModelPackage, PackageError, load_engine, load_package, serve
@@ -70,7 +77,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    shelf = Shelf.of(load_config(options.config))
+    shelf = Shelf.of(config_to_look(options))
     lines = [_line(one, shelf) for one in shelf.look()]
     if options.json:
         print(json.dumps(lines, indent=2))
@@ -109,7 +116,7 @@ def _line(found: Found, shelf: Shelf) -> dict[str, str]:
 
 
 def _show(options: argparse.Namespace) -> int:
-    shelf = Shelf.of(load_config(options.config))
+    shelf = Shelf.of(config_to_look(options))
     found = shelf.find(options.name)
     if found.package is None:
         raise CommandError(found.problem)
@@ -152,11 +159,12 @@ def _print_card(package: ModelPackage, console: Console) -> None:
         console.print(f"\n{title}\n{_indented(text)}")
     console.print("\nFindings")
     for finding in package.findings:
-        console.print(
-            f"  {finding.label} ({finding.code.scheme} {finding.code.value}), {finding.urgency}, "
-            f"stated from {finding.threshold:g}, uncertain from {finding.abstain[0]:g} to "
-            f"{finding.abstain[1]:g}"
+        name = f"{finding.label} ({finding.code.scheme} {finding.code.value})"
+        says = (
+            f"{finding.urgency}, flagged from {finding.threshold:g}, uncertain from "
+            f"{finding.abstain[0]:g} to {finding.abstain[1]:g}"
         )
+        console.print(f"  {name}, {says if finding.reliable else 'told of and never flagged'}")
     for volume in package.volumes:
         bounds = [
             f"flagged {word} {limit:g} ml"
@@ -169,9 +177,8 @@ def _print_card(package: ModelPackage, console: Console) -> None:
         )
     console.print("\nMeasured, with 95 % intervals")
     for one in package.measured:
-        console.print(
-            f"  {one.figure}: {one.value:.3f} ({one.low:.3f} to {one.high:.3f}), {one.n} {one.on}"
-        )
+        interval = f"{one.value:.3f} ({one.low:.3f} to {one.high:.3f})"
+        console.print(f"  {one.figure}: {interval}, of {one.n}: {one.on}")
     if not package.measured:
         console.print("  nothing: how good it is here is not known")
 
@@ -255,7 +262,7 @@ def _checkset(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    config = load_config(options.config)
+    config = config_to_look(options)
     shelf = Shelf.of(config)
     found = shelf.find(options.name)
     if found.package is None:

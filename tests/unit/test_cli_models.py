@@ -13,6 +13,8 @@ from builders import ct_slice
 from segmenting import brightness_model
 from terminal import Terminal
 
+from edge.cli import main
+from edge.commands import arguments
 from edge.config import default_toml, load_config
 from edge.packages import Shelf
 from engines.build.support import present_modules
@@ -282,3 +284,14 @@ def test_a_series_of_images_is_tried_as_a_volume_and_told_in_millilitres(
     said = added.refused("models try grey", str(folder))
     assert f"{folder}: the images make no volume: " in said
     assert "every slice of one series" in said
+
+
+def test_a_card_is_read_before_anything_is_set_up(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(arguments, "DEFAULT_CONFIG", tmp_path / "nobody-wrote-it.toml")
+    assert main(["models", "show", "head-ct-hemorrhage"]) == 0
+    card = capsys.readouterr().out
+    assert "Intracranial hemorrhage (SCT 1386000), critical, flagged from" in card
+    assert "Epidural hemorrhage (SCT 82999001), told of and never flagged" in card
+    assert main(["models", "show", "x", "--config", str(tmp_path / "named.toml")]) != 0
