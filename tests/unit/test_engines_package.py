@@ -66,7 +66,9 @@ def test_the_figures_people_read_are_those_of_the_package() -> None:
 
 def test_the_head_ct_package_states_intracranial_hemorrhage_as_critical() -> None:
     package = load_package(SHIPPED)
-    (finding,) = package.findings
+    finding, *others = package.findings
+    assert [other.label for other in others] == ["Skull fracture", "Epidural hemorrhage"]
+    assert not any(other.reliable for other in others)  # told of, and never flagged
     assert (finding.code.scheme, finding.code.value) == ("SCT", "1386000")
     assert finding.urgency == "critical"
     assert package.input.channels == 6
