@@ -45,10 +45,11 @@ max_queued_bytes 1073741824
 memory_limit 2147483648
 max_keepalive 120
 
-# Sessions and states survive a restart. What was not yet saved in a power cut is sent again:
-# a device keeps an alert until a server's receipt is in.
 # Nagle's algorithm would hold an alert back for 40 ms.
 set_tcp_nodelay true
+
+# Sessions and states survive a restart. What was not yet saved in a power cut is sent again:
+# a device keeps an alert until a server's receipt is in.
 persistence true
 persistence_location {folder}/data/
 autosave_interval 30
