@@ -109,7 +109,7 @@ def test_a_flag_is_shown_with_its_image_its_heatmap_its_probability_and_its_mode
     canvas.focus()
     page.keyboard.press("Home")
     expect(canvas).to_have_attribute("data-index", "0")
-    page.get_by_role("button", name="Show the key image").click()
+    page.get_by_role("button", name="Show the key image").first.click()
     expect(canvas).to_have_attribute("data-index", str(key))
 
     page.get_by_role("link", name="About the model").first.click()

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 from browsing import chromium, find_chromium, log_in, shoot, violations, window
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Locator, Page
 
 from edge.feedback.drift import bin_of
 from edge.keys import DeviceKeys
@@ -162,6 +162,11 @@ def test_the_arabic_board_is_arabic_from_right_to_left(browser: Browser, address
         shoot(page, "board-ar", whole=False)
 
 
+def about_the_flag(page: Page) -> Locator:
+    """The form about the first finding, which is flagged; others are only told of."""
+    return page.locator(".judged").first
+
+
 def test_a_physician_says_a_word_and_it_is_counted_and_sent(
     browser: Browser, address: str, site: LocalSite, alerts: queue.Queue[Received]
 ) -> None:
@@ -170,14 +175,14 @@ def test_a_physician_says_a_word_and_it_is_counted_and_sent(
         wait_for_the_flag(page)
         page.goto(f"{address}/study/1/word")
         assert violations(page) == []
-        page.get_by_label("Disagree", exact=True).check()
-        page.locator("textarea").fill("calcified falx,\n seen before")
+        about_the_flag(page).get_by_label("Disagree", exact=True).check()
+        about_the_flag(page).locator("textarea").fill("calcified falx,\n seen before")
         page.click(".judged button.main")
         page.wait_for_selector(".mine")
         assert "Disagree" in page.locator(".mine").inner_text()
         assert "calcified falx, seen before" in page.locator(".mine").inner_text()
         # The mind is changed; the last word counts.
-        page.get_by_label("Agree", exact=True).check()
+        about_the_flag(page).get_by_label("Agree", exact=True).check()
         page.click(".judged button.main")
         page.wait_for_function("document.querySelector('.mine strong').innerText === 'Agree'")
         shoot(page, "word-en")
@@ -194,7 +199,7 @@ def test_a_physician_says_a_word_and_it_is_counted_and_sent(
         assert violations(page) == []
         shoot(page, "statistics-ar")
         page.goto(f"{address}/study/1/word")
-        assert "Dr Ali" in page.locator(".judged").inner_text()
+        assert "Dr Ali" in about_the_flag(page).inner_text()
         shoot(page, "word-ar")
 
     keys = DeviceKeys.load(site.appliance.keys)
@@ -221,7 +226,7 @@ def test_an_answer_to_an_older_result_is_not_taken(browser: Browser, address: st
         wait_for_the_flag(page)
         page.goto(f"{address}/study/1/word")
         page.evaluate("document.querySelector('input[name=alert]').value = 'older'")
-        page.get_by_label("Unsure", exact=True).check()
+        about_the_flag(page).get_by_label("Unsure", exact=True).check()
         page.click(".judged button.main")
         page.wait_for_selector(".problem[role=alert]")
         assert "newer result" in page.locator(".problem").inner_text()
