@@ -83,17 +83,17 @@ def test_a_batch_gives_what_single_slices_give(
 ) -> None:
     together = engine.infer({"pixels": heads})["logits"]
     alone = [engine.infer({"pixels": heads[i : i + 1]})["logits"] for i in range(len(heads))]
-    assert together.shape == (4, 1)
+    assert together.shape == (4, len(package.findings))
     assert together.dtype == np.float32
     np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-4)
 
 
-def test_an_engine_tells_its_tensors_up_front(engine: Engine) -> None:
+def test_an_engine_tells_its_tensors_up_front(engine: Engine, package: ModelPackage) -> None:
     float32 = np.dtype(np.float32)
     assert (engine.name, engine.precision) == ("onnxruntime", "fp32")
     assert engine.inputs == (TensorSpec("pixels", float32, (None, 6, 112, 112)),)
     assert engine.outputs == (
-        TensorSpec("logits", float32, (None, 1)),
+        TensorSpec("logits", float32, (None, len(package.findings))),
         TensorSpec("distance", float32, (None, 1)),
     )
 
@@ -271,8 +271,8 @@ def test_a_package_that_describes_another_input_is_refused(
 def test_a_finding_beyond_the_model_s_outputs_is_refused(
     engine: Engine, package: ModelPackage
 ) -> None:
-    beyond = replace(package, findings=(replace(package.findings[0], output=1),))
-    with pytest.raises(PackageError, match=r"\[\[finding\]\] number 1 output = 1 .* below 1"):
+    beyond = replace(package, findings=(replace(package.findings[0], output=3),))
+    with pytest.raises(PackageError, match=r"\[\[finding\]\] number 1 output = 3 .* below 3"):
         check_tensors(engine, beyond)
 
 
