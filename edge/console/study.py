@@ -72,6 +72,17 @@ def _show(visit: Visit) -> Response:
         priors=visit.desk.history.priors(study),
         pictures=_manifest(visit, study, card) if clinical else None,
         may_acknowledge=clinical and visit.desk.training.may_acknowledge(visit.user),
+        weak=_weak(visit),
+    )
+
+
+def _weak(visit: Visit) -> frozenset[tuple[str, str]]:
+    """Return model and code of what is told of and never flagged."""
+    return frozenset(
+        (package.name, finding.code.value)
+        for package in visit.desk.packages
+        for finding in package.findings
+        if not finding.reliable
     )
 
 

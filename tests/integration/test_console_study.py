@@ -96,6 +96,9 @@ def test_a_flag_is_shown_with_its_image_its_heatmap_its_probability_and_its_mode
     finding = page.locator(".said").first
     expect(finding).to_contain_text("Intracranial hemorrhage")
     expect(finding).to_contain_text("likely")
+    weak = page.locator(".said").nth(1)
+    expect(weak).to_contain_text("not reliable enough to flag")
+    expect(weak).not_to_contain_text("likely")
     expect(page.locator("#heat-label")).to_be_visible()
     assert violations(page) == []
     shoot(page, "study", whole=False)
