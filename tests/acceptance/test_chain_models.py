@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from engines import load_package, shipped_packages
 from tools.scanner import head_ct_series, send
@@ -15,17 +11,6 @@ from tools.site import Appliance, LocalSite
 from tools.watch import Watch
 
 ALERT_S = 60.0
-
-
-@pytest.fixture
-def watch() -> Watch:
-    return Watch()
-
-
-@pytest.fixture
-def site(tmp_path: Path, watch: Watch) -> Iterator[LocalSite]:
-    with LocalSite(tmp_path, on_alert=watch.on_alert) as running:
-        yield running
 
 
 def wait_until_told(appliance: Appliance, line: str, times: int = 1) -> None:

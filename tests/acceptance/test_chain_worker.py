@@ -19,11 +19,6 @@ READY = "The worker is ready"
 
 
 @pytest.fixture
-def watch() -> Watch:
-    return Watch()
-
-
-@pytest.fixture
 def site(tmp_path: Path, watch: Watch) -> Iterator[LocalSite]:
     with LocalSite(
         tmp_path, on_alert=watch.on_alert, settings={"analysis": {"slice_timeout_s": 5}}

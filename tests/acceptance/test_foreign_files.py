@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pydicom
@@ -24,17 +23,6 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("dcmsend") is None, reason="DCMTK is not installed"),
     pytest.mark.filterwarnings("ignore:Invalid value for VR UI"),  # this test reads them too
 ]
-
-
-@pytest.fixture
-def watch() -> Watch:
-    return Watch()
-
-
-@pytest.fixture
-def site(tmp_path: Path, watch: Watch) -> Iterator[LocalSite]:
-    with LocalSite(tmp_path, on_alert=watch.on_alert) as running:
-        yield running
 
 
 def answered(appliance: Appliance, *files: Path) -> bool:
