@@ -1,0 +1,78 @@
+"""What both kinds of objects have around their content: patient, study, equipment, moments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from highdicom import sr
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from pydicom.dataset import Dataset
+
+from edge.results import vocabulary as say
+from edge.results.identity import (
+    MANUFACTURER,
+    SERIES_DESCRIPTION,
+    Device,
+    ObjectNames,
+    content_moment,
+)
+from edge.results.report import Report
+from edge.results.source import INHERITED, SourceImage
+
+
+def framing(
+    report: Report, names: ObjectNames, device: Device, series_number: int, source: SourceImage
+) -> dict[str, Any]:
+    """Return what highdicom's documents take besides their content."""
+    moment = content_moment(report.decided)
+    return {
+        "series_instance_uid": names.series_uid,
+        "series_number": series_number,
+        "sop_instance_uid": names.instance_uid,
+        "instance_number": names.number,
+        "manufacturer": MANUFACTURER,
+        "manufacturer_model_name": MANUFACTURER,
+        "software_versions": device.software,
+        "device_serial_number": device.name,
+        "series_description": SERIES_DESCRIPTION,
+        "content_date": moment.date(),
+        "content_time": moment.time(),
+        "specific_character_set": source.character_set,
+        "coding_schemes": [
+            CodingSchemeIdentificationItem(
+                say.SCHEME, name=say.SCHEME_NAME, responsible_organization=MANUFACTURER
+            )
+        ],
+    }
+
+
+def device_observer(device: Device) -> sr.ObserverContext:
+    """Return the appliance as the one who observed (PS3.16 TID 1002, TID 1004)."""
+    return sr.ObserverContext(
+        observer_type=sr.CodedConcept.from_code(say.DEVICE),
+        observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
+            uid=device.uid,
+            name=device.name,
+            manufacturer_name=MANUFACTURER,
+            model_name=f"{MANUFACTURER} {device.software}",
+            physical_location=device.site,
+        ),
+    )
+
+
+def inherit(document: Dataset, source: Dataset) -> None:
+    """Take over patient and study from an image, and nothing else of it."""
+    for keyword in INHERITED:
+        if keyword in source:
+            setattr(document, keyword, source[keyword].value)
+
+
+def finish(document: Dataset, report: Report) -> Dataset:
+    """Have a document made anew be the same document: no moment in it is that of its making."""
+    moment = content_moment(report.decided)
+    document.InstanceCreationDate = document.ContentDate
+    document.InstanceCreationTime = document.ContentTime
+    document.TimezoneOffsetFromUTC = f"{moment:%z}"
+    if "ContributingEquipmentSequence" in document:  # highdicom's, with the moment of the making
+        del document.ContributingEquipmentSequence
+    return document

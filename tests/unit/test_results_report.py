@@ -1,0 +1,110 @@
+"""A report says what was decided of a study, and leaves out nothing that was not analysed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from findings import BLEED, FRACTURE, finding, package, series
+from reporting import GROWN, report
+
+from edge.alerts.decision import QUIET, ModelResult, SeriesVolume
+from edge.imaging.heatmap import Spot
+from edge.imaging.quality import Flag
+from edge.results.report import ImagePlace, Report, Verdict
+from engines import Code, VolumeSpec
+
+LESION = VolumeSpec(Code("SCT", "52988006", "Lesion"), "Lesions", (1,), None, 20.0, "urgent")
+
+
+def test_each_finding_has_its_verdict_and_what_is_flagged_comes_first() -> None:
+    doubtful = replace(FRACTURE, reliable=False)
+    made = report(
+        series(finding(0.1), finding(0.5, FRACTURE), finding(0.9), finding(0.9, doubtful))
+    )
+    assert [one.verdict for one in made.findings] == [
+        Verdict.FLAGGED,
+        Verdict.UNCERTAIN,
+        Verdict.NOT_FLAGGED,
+        Verdict.NOT_RELIABLE,
+    ]
+    assert made.outcome == "flagged"
+
+
+def test_an_image_is_shown_for_what_is_flagged_or_uncertain_alone() -> None:
+    unlikely = replace(finding(0.1), key_instance=2)
+    flagged = replace(finding(0.9, FRACTURE), key_instance=3, key_frame=4)
+    made = report(series(unlikely, flagged))
+    assert [one.image for one in made.findings] == [ImagePlace(3, 4), None]
+    assert made.key_images == (ImagePlace(3, 4),)
+    assert made.instances == (3, 1)
+
+
+def test_the_likeliest_key_image_comes_first_and_one_of_two_findings_once() -> None:
+    low, high = finding(0.7, key_instance=5), finding(0.9, FRACTURE, key_instance=6)
+    other = replace(series(finding(0.8, key_instance=6)), series_uid="1.2.3.5")
+    made = report(series(low, high), other)
+    assert [one.instance for one in made.key_images] == [6, 5]
+
+
+def test_a_volume_comes_with_its_bounds_and_limits() -> None:
+    model = package(findings=(), volumes=(LESION,))
+    made = report(series(volumes=(SeriesVolume(LESION, 25.12345, (21.0, 30.0)),), model=model))
+    (volume,) = made.volumes
+    assert (volume.ml, volume.bounds_ml, volume.verdict) == (25.123, (21.0, 30.0), Verdict.FLAGGED)
+    assert (volume.flag_below_ml, volume.flag_above_ml) == (None, 20.0)
+    assert made.key_images == ()
+
+
+def test_a_report_is_the_same_when_it_was_kept_as_json() -> None:
+    blur = Flag("blur", 3.4, "mm", 2.6, "Edges are 3.4 mm wide.")
+    model = package(findings=(), volumes=(LESION,))
+    made = report(
+        series(replace(finding(0.9), spot=Spot("patient's left", None))),
+        replace(
+            series(volumes=(SeriesVolume(LESION, 1.0, (0.5, 2.0)),), model=model, quality=(blur,)),
+            series_uid="1.2.3.5",
+        ),
+        replace(series(reason="no model"), series_uid="1.2.3.6"),
+        change=GROWN,
+    )
+    assert Report.from_json(json.loads(json.dumps(made.as_json()))) == made
+    assert (made.change, made.quality) == (GROWN.text, (blur.text,))
+    assert made.findings[0].place == "patient's left"
+
+
+def test_a_report_is_complete_when_every_model_looked_at_every_image() -> None:
+    looked = series(finding(0.1))
+    reports_of_doses = replace(
+        series(reason="nothing to look at"), is_image=False, series_uid="1.3"
+    )
+    assert report(looked).complete
+    assert report(looked, reports_of_doses).complete
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        series(reason="no model for this kind of study"),
+        replace(series(finding(0.1)), doubts=(QUIET,)),
+        replace(
+            series(finding(0.1)),
+            models=(ModelResult(package(), (finding(0.1),)), ModelResult(package("b"), reason="x")),
+            reasons=("Not analysed by b: x",),
+        ),
+    ],
+    ids=["a series without a model", "a series closed by silence", "a model that did not look"],
+)
+def test_a_report_is_partial_when_something_was_not_looked_at_or_may_be_missing(
+    part: object,
+) -> None:
+    second = replace(part, series_uid="1.2.3.5")  # type: ignore[type-var]
+    assert not report(series(finding(0.1)), second).complete  # type: ignore[arg-type]
+
+
+def test_nothing_that_names_a_model_is_left_out(tmp_path: Path) -> None:
+    (model,) = report(series(finding(0.9, BLEED))).models
+    assert (model.name, model.version, model.digest) == ("head-ct", "1.0.0", "ab" * 32)
+    assert (model.engine, model.precision) == ("onnxruntime", "fp32")
