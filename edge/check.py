@@ -16,20 +16,19 @@ from edge.alerts.bell import Bell
 from edge.alerts.broker import BrokerError, broker_settings
 from edge.alerts.connection import Connection, Session
 from edge.alerts.sealing import MAX_RECIPIENTS
-from edge.config import Config, ConfigError, load_config
+from edge.config import Config, ConfigError, Dicom, load_config
 from edge.console import certificate as console
 from edge.console.accounts import Accounts
 from edge.console.database import FILE as CONSOLE_DATABASE
 from edge.console.database import ConsoleDatabase, ConsoleDatabaseError
+from edge.intake.tls import Credentials, DicomTlsError
 from edge.key_files import KeyFileError
 from edge.keys import DeviceKeys, load_recipients
-from edge.keys.tls import read_certificate
+from edge.keys.tls import RENEW_DAYS, TlsCertificate, read_certificate
 from edge.packages import Found, Shelf, State
 from edge.store.journal import Journal, JournalError
 from edge.store.outbox import Outbox
 from engines import EngineError, PackageError, serve
-
-_RENEW_DAYS = 30
 
 
 class Grade(Enum):
@@ -239,20 +238,40 @@ def _model(found: Found, shelf: Shelf, threads: int) -> CheckResult:
 
 
 def _dicom(config: Config) -> Iterator[CheckResult]:
-    where = f"{config.dicom.host}:{config.dicom.port}"
-    with socket.socket() as probe:
+    settings = config.dicom
+    if settings.plain:
+        yield _port("dicom", "port", settings.port, settings)
+    if settings.tls_port is None:
+        return
+    yield _port("dicom over tls", "tls_port", settings.tls_port, settings)
+    try:
+        credentials = Credentials(settings)
+    except DicomTlsError as error:
+        yield CheckResult("dicom certificate", Grade.BAD, str(error))
+        return
+    for name, key, certificate in (
+        ("dicom certificate", "cert", credentials.certificate),
+        ("dicom senders' authority", "ca", credentials.authority),
+    ):
+        advice = f"Put a new one at [dicom] {key}; it is used at once."
+        yield _validity(name, certificate, advice)
+
+
+def _port(name: str, key: str, port: int, settings: Dicom) -> CheckResult:
+    where = f"{settings.host}:{port}"
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((config.dicom.host, config.dicom.port))
+            probe.bind((settings.host, port))
         except OSError as error:
-            yield CheckResult(
-                "dicom",
+            return CheckResult(
+                name,
                 Grade.WARNING,
                 f"{where} is in use ({error.strerror})",
-                "That is right while the daemon runs; else choose another [dicom] port.",
+                f"That is right while the daemon runs; else choose another [dicom] {key}.",
             )
-            return
-    yield CheckResult("dicom", Grade.GOOD, f"{where} is free for {config.dicom.ae_title}")
+    return CheckResult(name, Grade.GOOD, f"{where} is free for {settings.ae_title}")
 
 
 def _broker(config: Config) -> Iterator[CheckResult]:
@@ -286,11 +305,16 @@ def _certificate(file: Path) -> CheckResult:
         certificate = read_certificate(file)
     except KeyFileError as error:
         return CheckResult("certificate", Grade.BAD, str(error))
-    days = (certificate.until - datetime.now(timezone.utc)).days
-    text = f"{certificate.name}, by {certificate.issuer}, until {certificate.until:%Y-%m-%d}"
     advice = "Renew it: scanside keys csr --new-key, have it signed, scanside keys install-cert"
+    return _validity("certificate", certificate, advice)
+
+
+def _validity(name: str, certificate: TlsCertificate, advice: str) -> CheckResult:
+    """Say how long a certificate is still good."""
+    days = certificate.days_left(datetime.now(timezone.utc))
+    text = f"{certificate.name}, by {certificate.issuer}, until {certificate.until:%Y-%m-%d}"
     if days < 0:
-        return CheckResult("certificate", Grade.BAD, f"{text}: EXPIRED", advice)
-    if days < _RENEW_DAYS:
-        return CheckResult("certificate", Grade.WARNING, f"{text}, {days} days", advice)
-    return CheckResult("certificate", Grade.GOOD, text)
+        return CheckResult(name, Grade.BAD, f"{text}: EXPIRED", advice)
+    if days < RENEW_DAYS:
+        return CheckResult(name, Grade.WARNING, f"{text}, {days} days", advice)
+    return CheckResult(name, Grade.GOOD, text)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime, timezone
 from functools import partial
 from importlib.metadata import version
 
@@ -33,7 +34,10 @@ from edge.audit import DAEMON, Act, Audit, count_entries
 from edge.config import Config
 from edge.console.room import ConsoleRoom
 from edge.intake.dicom import DicomDoor
+from edge.intake.ports import PortTaken
+from edge.intake.tls import Refusal
 from edge.keys import KeyRing, pseudonym
+from edge.keys.tls import RENEW_DAYS
 from edge.metrics import Metrics, Standing
 from edge.packages import Shelf
 from edge.service import ALIVE, READY, STOPPING, notify, watchdog_interval_s
@@ -182,13 +186,12 @@ class Daemon:
             yield
 
     def _open_door(self) -> None:
-        where = f"{self._config.dicom.host}:{self._config.dicom.port}"
         try:
             self._door.open()
-        except OSError as error:
+        except PortTaken as error:
             raise DaemonError(
-                f"DICOM cannot listen on {where}: {error.strerror}.\n"
-                "  Another program may use the port: choose another [dicom] port."
+                f"DICOM cannot listen on {error.filename}: {error.strerror}.\n"
+                "  Another program may use the port: choose another [dicom] port or tls_port."
             ) from error
 
     def _open_console(self, console: ConsoleRoom) -> None:
@@ -203,13 +206,35 @@ class Daemon:
             ) from error
 
     def _announce(self) -> None:
-        dicom = self._config.dicom
-        log.info("DICOM: %s listens on %s:%d", dicom.ae_title, dicom.host, self._door.port)
+        self._announce_dicom()
         names = ", ".join(f"{one.name} {one.version}" for one in self._packages)
         log.info("Models: %s", names or "none; studies are told of as not analysed")
         if not self._ring.current.centrals.by_kid:
             log.warning(
                 "No central server can read the alerts: add one with `scanside keys add-recipient`"
+            )
+
+    def _announce_dicom(self) -> None:
+        dicom = self._config.dicom
+        if dicom.plain:
+            log.info("DICOM: %s listens on %s:%d", dicom.ae_title, dicom.host, self._door.port)
+        certificate = self._door.certificate
+        if certificate is None:
+            return
+        log.info(
+            "DICOM over TLS: %s listens on %s:%d as %s, by %s, until %s",
+            dicom.ae_title,
+            dicom.host,
+            self._door.tls_port,
+            certificate.name,
+            certificate.issuer,
+            f"{certificate.until:%Y-%m-%d}",
+        )
+        days = certificate.days_left(datetime.now(timezone.utc))
+        if days < RENEW_DAYS:
+            log.warning(
+                "The certificate for DICOM over TLS %s: put a new one at [dicom] cert",
+                "has EXPIRED" if days < 0 else f"has {days} days left",
             )
 
     def _watch(self) -> None:
@@ -241,6 +266,8 @@ class Daemon:
                 "refused": counts.refused,
             },
             turned_away=counts.turned_away,
+            senders=self._door.senders,
+            tls_refused={one.value: counts.tls_refused[one] for one in Refusal},
             studies=count_studies(journal),
             waiting=self._outbox.waiting(),
             unsettled=backlog.unsettled,

@@ -31,6 +31,10 @@ class Standing:
         Instances by what became of them (stored, repeated, refused), since the start.
     turned_away : int
         Associations refused, since the start.
+    senders : int
+        Connected now.
+    tls_refused : mapping
+        Of them, those refused for TLS, by why.
     studies : mapping
         Studies by state.
     waiting : mapping
@@ -47,6 +51,8 @@ class Standing:
 
     instances: Mapping[str, int] = field(default_factory=dict)
     turned_away: int = 0
+    senders: int = 0
+    tls_refused: Mapping[str, int] = field(default_factory=dict)
     studies: Mapping[str, int] = field(default_factory=dict)
     waiting: Mapping[str, int] = field(default_factory=dict)
     unsettled: int = 0
@@ -163,6 +169,12 @@ class _StandingCollector(Collector):
             "scanside_intake_turned_away", "Associations refused.", value=now.turned_away
         )
         yield _labelled(
+            CounterMetricFamily(
+                "scanside_intake_tls_refused", "Senders refused for TLS.", labels=["reason"]
+            ),
+            now.tls_refused,
+        )
+        yield _labelled(
             GaugeMetricFamily("scanside_studies", "Studies in the journal.", labels=["state"]),
             now.studies,
         )
@@ -175,6 +187,7 @@ class _StandingCollector(Collector):
             now.waiting,
         )
         gauges = {
+            "intake_senders": ("Senders connected.", now.senders),
             "outbox_unsettled": ("Alerts that lack a receipt.", now.unsettled),
             "outbox_oldest_unsettled_seconds": (
                 "Age of the oldest alert that lacks a receipt.",

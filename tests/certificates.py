@@ -27,13 +27,20 @@ class Authority:
         self.file.write_bytes(own.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
     def issue(
-        self, name: str, address: str = "127.0.0.1", *, hours: float = 1.0
+        self,
+        name: str,
+        address: str = "127.0.0.1",
+        *,
+        hours: float = 1.0,
+        usage: x509.ObjectIdentifier | None = None,
     ) -> tuple[Path, Path]:
-        """Return the files of a certificate, good for so long, and its key."""
+        """Return the files of a certificate, good for so long and this use, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         where = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
         issued = self._builder(subject, key, hours).add_extension(where, critical=False)
+        if usage is not None:
+            issued = issued.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         cert, private = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         cert.write_bytes(issued.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM))
         private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

@@ -5,16 +5,16 @@ so a key cannot be documented in one place and read in another.
 """
 
 from edge.config.default_file import default_toml
+from edge.config.dicom import Dicom
+from edge.config.kinds import ConfigError
 from edge.config.reading import load_config
 from edge.config.sections import (
     Alerts,
     Analysis,
     Broker,
     Config,
-    ConfigError,
     Console,
     Device,
-    Dicom,
     Log,
     Oidc,
     Storage,

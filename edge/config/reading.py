@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from edge.config.default_file import toml_value
-from edge.config.sections import Config, ConfigError, Section, bounds_of, keys_of
+from edge.config.kinds import ConfigError, Section
+from edge.config.sections import Config, bounds_of, keys_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -73,9 +74,11 @@ def _describe(path: Path, text: str, raw: dict[str, Any], item: ErrorDetails) ->
         known = ", ".join(_known_keys(section) if key else _known_sections())
         return f"{where}: there is no {name}.\n  Known: {known}."
     value = raw.get(section)
+    stands = bool(key)
     if key and isinstance(value, dict):
+        stands = key in value  # else what is wrong is the default, beside the other keys
         value = value.get(key)
-    shown = "" if isinstance(value, dict) or not key else f" = {toml_value(value)}"
+    shown = f" = {toml_value(value)}" if stands and not isinstance(value, dict) else ""
     what = item["msg"].removeprefix("Value error, ")
     wrong = _NOT_OF_TYPE.get(item["type"], f": {what[0].lower()}{what[1:]}")
     return f"{where}: {name}{shown}{wrong}.{_hint(section, key)}"

@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from annotated_types import Ge, Gt, Le
-from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator
+from pydantic import Field, field_validator
 from pydantic.fields import FieldInfo
 
-Port = Annotated[int, Field(ge=1, le=65535)]
-# A level of an MQTT topic: letters, digits, dot, underscore, hyphen.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
-# What a central server may be called (edge.alerts.topics.check_name): printable ASCII.
-ServerName = Annotated[str, Field(pattern=r"^[!-~]([ -~]{0,62}[!-~])?$")]
-# Printable ASCII without backslash, and not of spaces alone (PS3.5 table 6.2-1).
-AeTitle = Annotated[str, Field(max_length=16, pattern=r"^ *[!-\[\]-~][ -\[\]-~]*$")]
-# TOML has no type for these: a text and a list are what it gives.
-# A DNS name in ASCII or an address (RFC 1123 section 2.1, RFC 4291 section 2.2).
-HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9:][A-Za-z0-9:.-]{0,252}$")]
-File = Annotated[Path, Strict(False)]
-Names = Annotated[tuple[ServerName, ...], Strict(False)]
-Groups = Annotated[tuple[str, ...], Strict(False)]
-Titles = Annotated[tuple[AeTitle, ...], Strict(False)]
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used; the text names file, line, key and what is allowed."""
-
-
-class Section(BaseModel):
-    """One table of the file. Unknown keys are refused."""
-
-    # Strict: "8883" is not taken for a number, nor true for 1.
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, strict=True)
+from edge.config.dicom import Dicom
+from edge.config.kinds import (
+    ConfigError,
+    File,
+    Groups,
+    HostName,
+    Name,
+    Names,
+    Port,
+    Section,
+)
 
 
 class Device(Section):
@@ -63,36 +49,6 @@ class Storage(Section):
         le=1_000_000,
         description="Free disk kept for the journal and the alerts: below it, "
         "new images are answered with 0xA700 (out of resources).",
-    )
-
-
-class Dicom(Section):
-    """How scanners reach the appliance."""
-
-    ae_title: AeTitle = Field(
-        "SCANSIDE", description="Called AE title: 1 to 16 characters of ASCII."
-    )
-    host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104
-    port: Port = Field(11112, description="Port to listen on.")
-    peers: Titles = Field(
-        (),
-        description="Calling AE titles that may send; an empty list lets every sender in.",
-    )
-    max_associations: int = Field(
-        20, ge=1, le=200, description="Senders at the same time; more are turned away for now."
-    )
-    # AES-GCM seals up to 2^31 - 1 bytes at once.
-    max_instance_mb: int = Field(
-        512, ge=1, le=2000, description="Largest instance taken, in MB (10^6 bytes)."
-    )
-    inbound_mb: int = Field(
-        1024,
-        ge=1,
-        le=65536,
-        description="Memory for instances on their way to disk, all senders together, in MB.",
-    )
-    network_timeout_s: float = Field(
-        60, gt=0, le=3600, description="A sender silent for so long is cut off."
     )
 
 
@@ -292,7 +248,7 @@ class Log(Section):
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level.")
 
 
-TlsPair = TypeVar("TlsPair", Broker, Console)
+TlsPair = TypeVar("TlsPair", Dicom, Broker, Console)
 
 
 class Config(Section):
@@ -308,7 +264,7 @@ class Config(Section):
     oidc: Oidc = Oidc()
     log: Log = Log()
 
-    @field_validator("broker", "console")
+    @field_validator("dicom", "broker", "console")
     @classmethod
     def _tls_pair(cls, section: TlsPair) -> TlsPair:
         if (section.cert is None) != (section.key is None):
@@ -321,13 +277,6 @@ class Config(Section):
         if oidc.issuer is not None and oidc.client_id is None:
             raise ValueError("issuer needs a client_id: the appliance's name at the provider")
         return oidc
-
-    @field_validator("dicom")
-    @classmethod
-    def _room_for_the_largest(cls, dicom: Dicom) -> Dicom:
-        if dicom.inbound_mb < dicom.max_instance_mb:
-            raise ValueError("inbound_mb is less than max_instance_mb: the largest cannot come in")
-        return dicom
 
     def check_names(self, device: str, site: str) -> None:
         """Refuse keys that were made for another device: alerts would carry another name.

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from pynetdicom.transport import AssociationSocket, RequestHandler
 
+from edge.intake.tls import is_tls
+
 if TYPE_CHECKING:
     from pynetdicom.association import Association
 
@@ -95,6 +97,8 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]
         When the message now being received began, and the latest byte; seconds since the epoch.
     sender : int
         Tells associations apart; the door numbers them.
+    spoke_tls : bool
+        Whether it began a TLS handshake, which is for another port.
     """
 
     def __init__(self, plain: AssociationSocket, bounds: Bounds) -> None:
@@ -103,6 +107,7 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]
         self.__dict__.update(plain.__dict__)
         self._bounds = bounds
         self.sender = 0
+        self.spoke_tls = False
         self._held = 0
         self._ended = False
         self._whole = True  # whether what was last read came whole
@@ -118,8 +123,8 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]
         Raises
         ------
         OverLimit
-            If the PDU, the instance, or all instances together are over a bound, or the
-            association has ended.
+            If the PDU, the instance, or all instances together are over a bound, the
+            association has ended, or it never was one but TLS.
         TimeoutError
             If the sender is silent for the network timeout.
         """
@@ -127,6 +132,9 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]
             self._wait_for_turn()
             data = self._read(nr_bytes)
             self.first_byte = time.time()
+            if is_tls(data):
+                self.spoke_tls = True
+                raise OverLimit("TLS at the port without TLS.")
             return data
         if nr_bytes > MAX_PDU_BYTES:
             raise OverLimit(f"A PDU that claims {nr_bytes} bytes; the limit is {MAX_PDU_BYTES}.")

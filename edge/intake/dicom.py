@@ -7,12 +7,11 @@ instance is in memory until then, never in a file in clear.
 from __future__ import annotations
 
 import logging
+import ssl
 import threading
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from socketserver import BaseServer
-from typing import Any
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from pydicom.dataset import Dataset
 from pydicom.uid import (
@@ -39,6 +38,9 @@ from edge.imaging.header import Limits, UnreadableInstance, read_header
 from edge.intake.arrival import arrival_of
 from edge.intake.bounds import MAX_PDU_BYTES, BoundedSocket, Bounds, InboundBudget, bounded
 from edge.intake.events import InstanceKept, SenderGone
+from edge.intake.ports import Ports
+from edge.intake.tls import Refusal, is_peer, names_in, shown
+from edge.keys.tls import TlsCertificate
 from edge.store.records import Kept
 from edge.store.spool import OutOfSpace
 from edge.store.studies import Store
@@ -68,8 +70,6 @@ OUT_OF_RESOURCES = 0xA700
 DOES_NOT_MATCH_SOP_CLASS = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 
-_FAREWELL_S = 1.0
-
 
 @dataclass(slots=True)
 class IntakeCounts:
@@ -79,6 +79,7 @@ class IntakeCounts:
     repeated: int = 0
     refused: int = 0
     turned_away: int = 0
+    tls_refused: Counter[Refusal] = field(default_factory=Counter)  # of them, by why
 
     def __str__(self) -> str:
         return (
@@ -101,6 +102,11 @@ class DicomDoor:
     tell : callable
         Is told of every stored instance and every ended association; called from the
         associations' threads, and must not block.
+
+    Raises
+    ------
+    DicomTlsError
+        If certificate, key or authority cannot be used.
     """
 
     def __init__(
@@ -127,13 +133,27 @@ class DicomDoor:
         self._ae.add_supported_context(Verification)
         for context in AllStoragePresentationContexts:
             self._ae.add_supported_context(context.abstract_syntax, TRANSFER_SYNTAXES)
-        self._server: Any = None
-        self._thread: threading.Thread | None = None
+        self._ports = Ports(self._ae, settings, self._on_refused)
 
     @property
     def port(self) -> int:
-        """The port that is listened on."""
-        return int(self._server.server_address[1])
+        """The port that is listened on without TLS; 0 where there is none."""
+        return self._ports.plain
+
+    @property
+    def tls_port(self) -> int:
+        """The port that is listened on with TLS; 0 where there is none."""
+        return self._ports.tls
+
+    @property
+    def senders(self) -> int:
+        """How many are connected, those that still shake hands too."""
+        return len(self._ae.active_associations) + self._ports.greeted
+
+    @property
+    def certificate(self) -> TlsCertificate | None:
+        """What senders over TLS are shown; None without TLS."""
+        return self._ports.certificate
 
     @property
     def inbound_bytes(self) -> int:
@@ -145,54 +165,55 @@ class DicomDoor:
 
         Raises
         ------
-        OSError
-            If the address is taken or not ours.
+        PortTaken
+            If an address is taken or not ours.
         """
         bounds = Bounds(
             max_instance=self._settings.max_instance_mb * 1_000_000,
             network_timeout=self._settings.network_timeout_s,
             budget=self._budget,
         )
-        self._server = self._ae.make_server(
-            (self._settings.host, self._settings.port),
-            evt_handlers=[
-                (evt.EVT_C_STORE, self._on_store),
-                (evt.EVT_C_ECHO, self._on_echo),
-                (evt.EVT_CONN_OPEN, self._on_open),
-                (evt.EVT_ACCEPTED, self._on_accepted),
-                (evt.EVT_REJECTED, self._on_turned_away),
-                (evt.EVT_RELEASED, self._on_end, [True]),
-                (evt.EVT_ABORTED, self._on_end, [False]),
-                (evt.EVT_CONN_CLOSE, self._on_end, [False]),
-            ],
-            request_handler=bounded(bounds),
-        )
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=[0.1], name="dicom-door"
-        )
-        self._thread.start()
+        handlers = [
+            (evt.EVT_C_STORE, self._on_store),
+            (evt.EVT_C_ECHO, self._on_echo),
+            (evt.EVT_CONN_OPEN, self._on_open),
+            (evt.EVT_REQUESTED, self._on_requested),
+            (evt.EVT_ACCEPTED, self._on_accepted),
+            (evt.EVT_REJECTED, self._on_turned_away),
+            (evt.EVT_RELEASED, self._on_end, [True]),
+            (evt.EVT_ABORTED, self._on_end, [False]),
+            (evt.EVT_CONN_CLOSE, self._on_end, [False]),
+        ]
+        self._ports.open(handlers, bounded(bounds))
 
     def close(self) -> None:
         """Stop listening and abort what is still being sent: the senders will send it again."""
-        if self._thread is None:
-            return
-        # pynetdicom's own shutdown wants a server that its AE started.
-        BaseServer.shutdown(self._server)
-        self._thread.join()
-        associations = self._server.active_associations
-        for association in associations:
-            association.abort(block=False)
-        _join(associations)
-        for association in associations:
-            association.dul.socket.cut()  # those whose sender hangs
-        _join(associations)
-        self._server.server_close()
-        self._thread = None
+        self._ports.close()
 
     def _on_open(self, event: evt.Event) -> None:
         with self._lock:
             self._last_sender += 1
             event.assoc.dul.socket.sender = self._last_sender
+
+    def _on_requested(self, event: evt.Event) -> None:
+        """Reject a sender over TLS whose certificate has another name than those that may."""
+        line = event.assoc.dul.socket.socket
+        if not isinstance(line, ssl.SSLSocket):
+            return
+        names = names_in(line.getpeercert() or {})
+        if is_peer(names, self._settings.tls_peers):
+            return
+        # "Calling AE title not recognized" comes nearest (PS3.8 table 9-21).
+        event.assoc.acse.send_reject(0x01, 0x01, 0x03)
+        event.assoc.kill()  # returns when the answer has left
+        self._on_refused(Refusal.NOT_A_PEER, f"certificate of {shown(names)}")
+
+    def _on_refused(self, refusal: Refusal, who: str) -> None:
+        with self._lock:
+            self.counts.turned_away += 1
+            self.counts.tls_refused[refusal] += 1
+        level = logging.INFO if refusal is Refusal.BROKE_OFF else logging.WARNING
+        log.log(level, "Turned a sender away (%s): it %s", who, refusal.text)
 
     def _on_accepted(self, event: evt.Event) -> None:
         event.assoc.dul.socket.settle()
@@ -207,8 +228,14 @@ class DicomDoor:
 
     def _on_end(self, event: evt.Event, orderly: bool) -> None:
         connection: BoundedSocket = event.assoc.dul.socket
-        if connection.end():
-            self._tell(SenderGone(connection.sender, orderly))
+        if not connection.end():
+            return
+        if event.assoc.requestor.primitive is None:
+            # It never said who it was: pynetdicom would keep its place for half a minute more.
+            event.assoc.dul.to_user_queue.put(None)
+        if connection.spoke_tls:
+            self._on_refused(Refusal.TLS_ON_PLAIN_PORT, event.assoc.requestor.address)
+        self._tell(SenderGone(connection.sender, orderly))
 
     def _on_echo(self, event: evt.Event) -> int:
         event.assoc.dul.socket.settle()
@@ -269,9 +296,3 @@ class DicomDoor:
         answer.Status = status
         answer.ErrorComment = what[:64]
         return answer
-
-
-def _join(associations: Iterable[threading.Thread]) -> None:
-    until = time.monotonic() + _FAREWELL_S
-    for association in associations:
-        association.join(max(0.0, until - time.monotonic()))

@@ -37,6 +37,7 @@ REQUEST = "device.csr.pem"
 CERTIFICATE = "tls.pem"
 AUTHORITY = "ca.pem"
 _KEY, _NEXT_KEY = "tls.key", "tls.next.key"
+RENEW_DAYS = 30  # with fewer left it is said
 _MAX_FILE = 64 * 1024  # bytes; a chain of three certificates has 6 kB
 
 
@@ -56,6 +57,10 @@ class TlsCertificate:
     name: str
     issuer: str
     until: datetime
+
+    def days_left(self, now: datetime) -> int:
+        """Return the whole days that it is still good for; negative once it has expired."""
+        return (self.until - now).days
 
 
 def make_tls(folder: Path, device: str) -> None:
@@ -117,7 +122,7 @@ def install_certificate(folder: Path, file: Path, device: str) -> TlsCertificate
         raise KeyFileError(
             f"{file}: the certificate is of {leaf.name!r}, this device is {device!r}"
         )
-    if not _is_for_clients(chain[0]):
+    if not _is_for(chain[0], ExtendedKeyUsageOID.CLIENT_AUTH):
         raise KeyFileError(f"{file}: the certificate is not for TLS clients (extended key usage)")
     keys = [name for name in (_KEY, _NEXT_KEY) if (folder / name).exists()]
     fitting = [name for name in keys if _fits(_read_key(folder / name), chain[0])]
@@ -146,6 +151,20 @@ def install_authority(folder: Path, file: Path) -> str:
 def read_certificate(file: Path) -> TlsCertificate:
     """Return what a file in PEM says of its first certificate; raises `KeyFileError`."""
     return _described(_read_chain(file)[0])
+
+
+def read_server_certificate(file: Path) -> TlsCertificate:
+    """Return what a file says of its first certificate, which has to be for TLS servers.
+
+    Raises
+    ------
+    KeyFileError
+        When it cannot be read, or is for clients alone (RFC 5280 section 4.2.1.12).
+    """
+    leaf = _read_chain(file)[0]
+    if not _is_for(leaf, ExtendedKeyUsageOID.SERVER_AUTH):
+        raise KeyFileError(f"{file}: the certificate is not for TLS servers (extended key usage)")
+    return _described(leaf)
 
 
 def _read_chain(file: Path) -> list[x509.Certificate]:
@@ -184,12 +203,12 @@ def _common_name(name: x509.Name) -> str:
     return str(values[0].value) if values else ""
 
 
-def _is_for_clients(certificate: x509.Certificate) -> bool:
+def _is_for(certificate: x509.Certificate, wanted: x509.ObjectIdentifier) -> bool:
     try:
         usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
         return True  # for everything: RFC 5280 section 4.2.1.12
-    return ExtendedKeyUsageOID.CLIENT_AUTH in usage
+    return wanted in usage
 
 
 def _fits(key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> bool:

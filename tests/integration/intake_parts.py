@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -86,6 +87,13 @@ class Intake:
             read_record(event.receipt.instance.record, event.receipt.key)
             for event in self.events.kept
         ]
+
+    def wait(self, happened: Callable[[], bool]) -> bool:
+        """Wait for what nobody tells of; return whether it came."""
+        until, pause = time.monotonic() + PATIENCE_S, threading.Event()
+        while not happened() and time.monotonic() < until:
+            pause.wait(0.01)
+        return happened()
 
     def wait_until_all_are_gone(self, senders: int) -> None:
         self.events.wait_for(lambda events: len(events.gone) >= senders)

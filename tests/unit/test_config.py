@@ -63,6 +63,12 @@ reserve_mb = 17
 ae_title = "EDGE 2"
 host = "127.0.0.1"
 port = 104
+cert = "/data/dicom.pem"
+key = "/data/dicom.key"
+ca = "/data/senders.pem"
+tls_port = 2762
+tls_peers = ["ct1.north"]
+plain = false
 peers = ["CT1", "CT 2"]
 max_associations = 3
 max_instance_mb = 100
@@ -217,7 +223,30 @@ def test_a_certificate_and_its_key_come_together(file: Path, key: str) -> None:
 
 def test_the_largest_instance_fits_into_the_memory_for_all(file: Path) -> None:
     said = refusal(file, "[dicom]\nmax_instance_mb = 100\ninbound_mb = 99\n")
-    assert said.startswith(f"{file} line 1: [dicom]: inbound_mb is less than max_instance_mb")
+    assert said.startswith(f"{file} line 3: [dicom] inbound_mb = 99: is less than max_instance_mb")
+    said = refusal(file, "\n[dicom]\nmax_instance_mb = 1025\n")
+    assert said.startswith(f"{file} line 2: [dicom] inbound_mb: is less than max_instance_mb")
+
+
+CERTIFIED = '[dicom]\ncert = "a.pem"\nkey = "a.key"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("[dicom]\ntls_port = 2762\n", "2: [dicom] tls_port = 2762: needs cert and key and ca"),
+        (f"{CERTIFIED}tls_port = 2762\n", "4: [dicom] tls_port = 2762: needs ca in"),
+        (
+            f'{CERTIFIED}ca = "ca.pem"\ntls_port = 11112\n',
+            "5: [dicom] tls_port = 11112: is the port without TLS too",
+        ),
+        ("[dicom]\n\nplain = false\n", "3: [dicom] plain = false: no sender could come in"),
+    ],
+)
+def test_dicom_over_tls_is_refused_where_something_is_missing(
+    file: Path, text: str, wrong: str
+) -> None:
+    assert refusal(file, text).startswith(f"{file} line {wrong}")
 
 
 @pytest.mark.parametrize("text", ["port =", '[device]\nname = "a"\nname = "b"\n', "[broker\n"])

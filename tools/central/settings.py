@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator
 from edge.alerts.broker import BrokerSettings, TlsSettings
 from edge.config import Broker, ConfigError
 from edge.config.default_file import toml_value
-from edge.config.sections import File, Name, Port, Section
+from edge.config.kinds import File, Name, Port, Section
 
 if sys.version_info >= (3, 11):
     import tomllib

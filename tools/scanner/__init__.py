@@ -14,6 +14,7 @@ from tools.scanner.peer import (
 )
 from tools.scanner.send import Manner, SendReport, Sent, echo, send
 from tools.scanner.slices import SlicesError, series_from_slices
+from tools.scanner.tls import Tls
 
 __all__ = [
     "GatherError",
@@ -25,6 +26,7 @@ __all__ = [
     "SendReport",
     "Sent",
     "SlicesError",
+    "Tls",
     "UnreachableError",
     "brain_mri_series",
     "chest_xray_series",

@@ -36,6 +36,7 @@ from tools.scanner.peer import Peer, PeerError, SendError, check_ae_title, is_st
 from tools.scanner.send import CALLING_AE_TITLE, Manner, SendReport, echo, send
 from tools.scanner.series import write_series
 from tools.scanner.slices import SlicesError, series_from_slices
+from tools.scanner.tls import Tls
 
 OK, SOME_FAILED, WRONG_INPUT, NO_PEER, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -79,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     echoer = commands.add_parser("echo", help="ask whether a receiver is there (C-ECHO)")
     echoer.add_argument("--to", required=True, type=_peer, metavar="AE@host:port")
     echoer.add_argument("--from", dest="calling", type=_title, default=CALLING_AE_TITLE)
+    _add_tls(echoer)
     echoer.set_defaults(run=_echo)
 
     phantom = commands.add_parser("phantom", help="draw a series with known contents")
@@ -123,6 +125,27 @@ def _add_manner(parser: argparse.ArgumentParser) -> None:
         "--pdu", type=_pdu, default=0, metavar="BYTES", help="largest PDU; default: the receiver's"
     )
     parser.add_argument("--one-association-per-image", action="store_true")
+    _add_tls(parser)
+
+
+def _add_tls(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ca", type=Path, metavar="FILE", help="speak TLS; the authority of the receiver, in PEM"
+    )
+    parser.add_argument(
+        "--cert", type=Path, metavar="FILE", help="with --ca: our certificate, in PEM"
+    )
+    parser.add_argument("--key", type=Path, metavar="FILE", help="its key, in PEM")
+
+
+def _tls(arguments: argparse.Namespace) -> Tls | None:
+    if (arguments.cert is None) != (arguments.key is None):
+        raise ValueError("--cert and --key belong together: give both or neither.")
+    if arguments.ca is None:
+        if arguments.cert is not None:
+            raise ValueError("--cert goes with --ca, the authority of the receiver's certificate.")
+        return None
+    return Tls(arguments.ca, arguments.cert, arguments.key)
 
 
 def _add_destination(parser: argparse.ArgumentParser) -> None:
@@ -149,7 +172,7 @@ def _send(arguments: argparse.Namespace) -> int:
 
 
 def _echo(arguments: argparse.Namespace) -> int:
-    elapsed = echo(arguments.to, calling=arguments.calling)
+    elapsed = echo(arguments.to, calling=arguments.calling, tls=_tls(arguments))
     print(f"{arguments.to} is there: answered in {elapsed:.1f} ms.")
     return OK
 
@@ -233,6 +256,7 @@ def _send_shown(instances: list[Instance], arguments: argparse.Namespace, *, new
         max_pdu=arguments.pdu,
         one_association_per_image=arguments.one_association_per_image,
         new_uids=new_uids,
+        tls=_tls(arguments),
     )
     stored = 0
     with _progress() as progress:

@@ -24,16 +24,15 @@ from tools.scanner.peer import (
     Peer,
     RefusedError,
     UnreachableError,
-    explain_rejection,
     explain_status,
     is_stored,
 )
+from tools.scanner.tls import Tls
+from tools.scanner.why import CONNECT_TIMEOUT_S, UNKNOWN_HOST, why_not
 
 CALLING_AE_TITLE = "SCANNER"
-CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 60.0
 VERIFICATION = "1.2.840.10008.1.1"
-_UNKNOWN_HOST = "the host name is not known; check its spelling, or give an address."
 
 OnSent = Callable[[int, int, int, "int | None"], None]
 """Called for each instance with (index, ns before, ns when its last byte left, status)."""
@@ -114,6 +113,8 @@ class Manner:
         Open and release an association for every instance, as some modalities do.
     new_uids : bool
         Give every instance, series and study a new UID.
+    tls : Tls or None
+        With what to speak TLS; None speaks none.
     """
 
     calling: str = CALLING_AE_TITLE
@@ -121,6 +122,7 @@ class Manner:
     max_pdu: int = 0
     one_association_per_image: bool = False
     new_uids: bool = False
+    tls: Tls | None = None
 
 
 @dataclass(slots=True)
@@ -197,7 +199,7 @@ def send(
     return sending.run()
 
 
-def echo(to: Peer, *, calling: str = CALLING_AE_TITLE) -> float:
+def echo(to: Peer, *, calling: str = CALLING_AE_TITLE, tls: Tls | None = None) -> float:
     """Ask the peer whether it is there (C-ECHO); return the round trip in milliseconds.
 
     Raises
@@ -206,7 +208,8 @@ def echo(to: Peer, *, calling: str = CALLING_AE_TITLE) -> float:
         If it is not, or answers something other than Success.
     """
     line = _Line()
-    with _associate(to, [(VERIFICATION, None)], Manner(calling=calling), line) as association:
+    manner = Manner(calling=calling, tls=tls)
+    with _associate(to, [(VERIFICATION, None)], manner, line) as association:
         before = time.monotonic_ns()
         status = association.send_c_echo()
         elapsed = (time.monotonic_ns() - before) / 1e6
@@ -319,12 +322,15 @@ def _associate(
             ae_title=to.ae_title,
             max_pdu=manner.max_pdu,
             evt_handlers=line.handlers(),
+            tls_args=None if manner.tls is None else (manner.tls.context(), to.host),
         )
     except socket.gaierror as error:
-        raise UnreachableError(f"{to} cannot be reached: {_UNKNOWN_HOST}") from error
+        raise UnreachableError(f"{to} cannot be reached: {UNKNOWN_HOST}") from error
     try:
         if not association.is_established:
-            raise _why_not(to, manner.calling, association, line)
+            raise why_not(
+                to, manner.calling, manner.tls, association, connected=line.tcp is not None
+            )
         if manner.max_pdu:
             _limit_pdu(association, manner.max_pdu)
         _leave_answers_to_the_sender(association)
@@ -359,36 +365,3 @@ def _limit_pdu(association: Association, size: int) -> None:
         if isinstance(item, MaximumLengthNotification):
             theirs = item.maximum_length_received or size
             item.maximum_length_received = min(theirs, size)
-
-
-def _why_not(
-    to: Peer, calling: str, association: Association, line: _Line
-) -> UnreachableError | RefusedError:
-    if association.is_rejected:
-        answer = association.acceptor.primitive
-        return RefusedError(explain_rejection(to, calling, answer.result_source, answer.diagnostic))
-    if line.tcp is None:
-        return UnreachableError(f"{to} cannot be reached: {_tcp_error(to)}")
-    if association.rejected_contexts:
-        return RefusedError(
-            f"{to} accepted none of the image types to be sent; it may not be an image receiver."
-        )
-    return RefusedError(
-        f"{to} closed the connection or did not answer as DICOM; check that the port is a DICOM"
-        " port, and whether it wants TLS."
-    )
-
-
-def _tcp_error(to: Peer) -> str:
-    """Find out why there was no connection; the network library only says that there was none."""
-    try:
-        socket.create_connection((to.host, to.port), timeout=CONNECT_TIMEOUT_S).close()
-    except socket.gaierror:
-        return _UNKNOWN_HOST
-    except ConnectionRefusedError:
-        return "nothing listens on that port; start the receiver, or check the port."
-    except TimeoutError:
-        return "no answer; check the address, the network and the firewall."
-    except OSError as error:
-        return f"{error.strerror or error}; check the address and the network."
-    return "it answered only at the second try; try again."

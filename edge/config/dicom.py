@@ -1,0 +1,87 @@
+"""``[dicom]``: how scanners reach the appliance, in clear and over TLS."""
+
+from __future__ import annotations
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from edge.config.kinds import AeTitle, File, Names, Port, Section, Titles
+
+
+class Dicom(Section):
+    """How scanners reach the appliance."""
+
+    ae_title: AeTitle = Field(
+        "SCANSIDE", description="Called AE title: 1 to 16 characters of ASCII."
+    )
+    host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104
+    port: Port = Field(11112, description="Port to listen on without TLS.")
+    cert: File | None = Field(
+        None,
+        description="This appliance's certificate in PEM, for DICOM over TLS: for TLS servers, "
+        "then those of intermediate authorities.",
+    )
+    key: File | None = Field(None, description="The key of that certificate, without passphrase.")
+    ca: File | None = Field(
+        None, description="The authority, in PEM, that the senders' certificates must come from."
+    )
+    tls_port: Port | None = Field(
+        None,
+        description="Port to listen on with TLS 1.2 or later, beside the other; 2762 is the "
+        "registered one. Senders must show a certificate. Unset: no TLS.",
+    )
+    tls_peers: Names = Field(
+        (),
+        description="Names in the certificates (common name, or a DNS name or address of the "
+        "alternative names) that may send over TLS; an empty list lets in every certificate of "
+        "the authority.",
+    )
+    plain: bool = Field(
+        True,
+        description="Listen without TLS too. Switch it off when the last scanner speaks TLS.",
+    )
+    peers: Titles = Field(
+        (),
+        description="Calling AE titles that may send; an empty list lets every sender in.",
+    )
+    max_associations: int = Field(
+        20, ge=1, le=200, description="Senders at the same time; more are turned away for now."
+    )
+    # AES-GCM seals up to 2^31 - 1 bytes at once.
+    max_instance_mb: int = Field(
+        512, ge=1, le=2000, description="Largest instance taken, in MB (10^6 bytes)."
+    )
+    inbound_mb: int = Field(
+        1024,
+        ge=1,
+        le=65536,
+        description="Memory for instances on their way to disk, all senders together, in MB.",
+    )
+    network_timeout_s: float = Field(
+        60, gt=0, le=3600, description="A sender silent for so long is cut off."
+    )
+
+    @field_validator("tls_port")
+    @classmethod
+    def _all_that_tls_needs(cls, port: Port | None, info: ValidationInfo) -> Port | None:
+        if port is None:
+            return None
+        missing = [key for key in ("cert", "key", "ca") if info.data.get(key) is None]
+        if missing:
+            raise ValueError(f"needs {' and '.join(missing)} in [dicom] too")
+        if port == info.data.get("port"):
+            raise ValueError("is the port without TLS too: choose another")
+        return port
+
+    @field_validator("plain")
+    @classmethod
+    def _some_port(cls, plain: bool, info: ValidationInfo) -> bool:
+        if not plain and info.data.get("tls_port") is None:
+            raise ValueError("no sender could come in: set tls_port, cert, key and ca first")
+        return plain
+
+    @field_validator("inbound_mb")
+    @classmethod
+    def _room_for_the_largest(cls, inbound_mb: int, info: ValidationInfo) -> int:
+        if inbound_mb < info.data.get("max_instance_mb", 0):
+            raise ValueError("is less than max_instance_mb: the largest cannot come in")
+        return inbound_mb

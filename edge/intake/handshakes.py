@@ -1,0 +1,137 @@
+"""Senders over TLS shake hands side by side before they are served.
+
+pynetdicom would shake hands in the thread that accepts, where one silent sender keeps all others
+waiting. Here each handshake has a thread of its own and a time limit, and the oldest makes way
+when there are too many: an honest one takes milliseconds.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from pynetdicom.transport import AssociationServer
+
+from edge.intake.tls import TLS_RECORD, Credentials, Refusal, refusal_of
+
+HANDSHAKE_S = 10.0
+
+
+class TlsServer(AssociationServer):  # type: ignore[misc]
+    """An association server whose senders shake hands first, each in a thread of its own.
+
+    Parameters
+    ----------
+    arguments, options
+        Of pynetdicom's server.
+    credentials : Credentials
+    most : int
+        Handshakes at the same time; the oldest makes way for the one above.
+    timeout_s : float
+        For the handshake.
+    on_refused : callable
+        Is told why, and the sender's address; called from the handshakes' threads.
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,
+        credentials: Credentials,
+        most: int,
+        timeout_s: float,
+        on_refused: Callable[[Refusal, str], None],
+        **options: Any,
+    ) -> None:
+        self._credentials = credentials
+        self._most = most
+        self._timeout_s = timeout_s
+        self._on_refused = on_refused
+        self._lock = threading.Lock()  # guards _shaking
+        self._shaking: list[_Handshake] = []
+        super().__init__(*arguments, **options)
+
+    @property
+    def greeted(self) -> int:
+        """How many senders are shaking hands."""
+        with self._lock:
+            return len(self._shaking)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Begin the handshake; called in the thread that accepts, so nothing here may wait."""
+        request.settimeout(self._timeout_s)
+        try:
+            line = self._credentials.context().wrap_socket(
+                request, server_side=True, do_handshake_on_connect=False
+            )
+        except OSError:  # it is gone already
+            request.close()
+            return
+        handshake = _Handshake(self, line, client_address)
+        with self._lock:
+            self._shaking.append(handshake)
+            too_many = self._shaking[: -self._most]
+        for one in too_many:
+            one.cut()
+        handshake.start()
+
+    def greet(self, handshake: _Handshake) -> None:
+        """Shake hands with a sender; then it is served, or turned away and told of."""
+        try:
+            _shake(handshake.line)
+        except OSError as error:
+            refusal = error.refusal if isinstance(error, _NoTls) else refusal_of(error)
+            self._on_refused(refusal, str(handshake.address[0]))
+            handshake.line.close()
+        else:
+            self.finish_request(handshake.line, handshake.address)
+        finally:
+            with self._lock:
+                self._shaking.remove(handshake)
+
+    def let_go(self) -> None:
+        """Cut every handshake off and wait until none is left; nobody is accepted any more."""
+        with self._lock:
+            shaking = list(self._shaking)
+        for handshake in shaking:
+            handshake.cut()
+        for handshake in shaking:
+            handshake.join()
+
+
+class _NoTls(OSError):
+    """The sender does not begin as TLS does."""
+
+    refusal = Refusal.NO_TLS
+
+
+class _Handshake(threading.Thread):
+    """One sender between accept and association."""
+
+    def __init__(self, server: TlsServer, line: ssl.SSLSocket, address: Any) -> None:
+        super().__init__(name="dicom-tls", daemon=True)
+        self._server = server
+        self.line = line
+        self.address = address
+
+    def run(self) -> None:
+        self._server.greet(self)
+
+    def cut(self) -> None:
+        """End the connection, whatever the sender does; its thread tells of it."""
+        try:
+            # Not the TLS socket's own: that would take the session from under the handshake.
+            socket.socket.shutdown(self.line, socket.SHUT_RDWR)
+        except OSError:
+            return  # it has ended by itself
+
+
+def _shake(line: ssl.SSLSocket) -> None:
+    """Shake hands; raises `OSError`."""
+    # Before OpenSSL reads: its words for what is not TLS differ between versions.
+    head = socket.socket.recv(line, len(TLS_RECORD), socket.MSG_PEEK)
+    if head and not TLS_RECORD.startswith(head):
+        raise _NoTls
+    line.do_handshake()
