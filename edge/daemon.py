@@ -40,8 +40,11 @@ from edge.keys import KeyRing, pseudonym
 from edge.keys.tls import RENEW_DAYS
 from edge.metrics import Metrics, Standing
 from edge.packages import Shelf
+from edge.retention.eraser import Eraser, Surroundings
+from edge.retention.keeper import Keeper
 from edge.service import ALIVE, READY, STOPPING, notify, watchdog_interval_s
 from edge.store.feedback import FeedbackStore
+from edge.store.keeping import Rule, usage
 from edge.store.lookup import count_studies
 from edge.store.outbox import Outbox, as_outbox_error
 from edge.store.settling import Settlements
@@ -146,6 +149,13 @@ class Daemon:
         self._coordinator = Coordinator(
             config.analysis, self._store, models, herald, self._on_arrived
         )
+        around = Surroundings(self._coordinator.alone, self._pressing, self._forget)
+        self._keeper = Keeper(
+            Eraser(self._store, self._audit, around),
+            self._store.journal,
+            Rule.of(config.storage),
+            self.metrics,
+        )
         self._door = DicomDoor(
             config.dicom, self._store, partial(pseudonym, keys.pseudonym), self._coordinator.tell
         )
@@ -181,6 +191,8 @@ class Daemon:
             rooms.callback(self._publisher.stop)
             self._coordinator.start()
             rooms.callback(self._coordinator.stop)
+            self._keeper.start()
+            rooms.callback(self._keeper.stop)
             self._open_door()
             rooms.callback(self._door.close)
             yield
@@ -249,6 +261,8 @@ class Daemon:
                 self._tell_health()
             if not self._coordinator.running:
                 raise DaemonError("The analysis stopped by itself; its log line is above.")
+            if not self._keeper.running:
+                raise DaemonError("The erasing stopped by itself; its log line is above.")
             stalled = time.monotonic() - self._coordinator.alive_at > _STALLED_S
             if interval is not None and not stalled and time.monotonic() >= next_sign:
                 notify(ALIVE)
@@ -275,6 +289,7 @@ class Daemon:
             escalated=backlog.escalated,
             audit_entries=count_entries(journal),
             disk_free_bytes=shutil.disk_usage(self._config.storage.folder).free,
+            studies_bytes=usage(journal).bytes,
         )
 
     def _wake_publisher(self) -> None:
@@ -299,6 +314,14 @@ class Daemon:
     def _on_arrived(self, arrived: Arrived) -> None:
         if self._console is not None:
             self._console.board.arrived(arrived)
+
+    def _pressing(self, study: int) -> bool:
+        # Without a console nobody can acknowledge, and nothing waits for it.
+        return self._console is not None and self._console.pressing(study)
+
+    def _forget(self, study: int) -> None:
+        if self._console is not None:
+            self._console.forget(study)
 
     def _send_drill(self) -> None:
         with as_outbox_error():

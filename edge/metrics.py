@@ -47,6 +47,8 @@ class Standing:
         Of them, those that were sent on the second topic.
     audit_entries : int
     disk_free_bytes : int
+    studies_bytes : int
+        What all images take.
     """
 
     instances: Mapping[str, int] = field(default_factory=dict)
@@ -60,6 +62,7 @@ class Standing:
     escalated: int = 0
     audit_entries: int = 0
     disk_free_bytes: int = 0
+    studies_bytes: int = 0
 
 
 class Metrics:
@@ -129,6 +132,12 @@ class Metrics:
             "Flags that nobody acknowledged on the console in time.",
             registry=registry,
         )
+        self.erased = Counter(
+            "scanside_studies_erased",
+            "Studies erased: by order, or as they were kept long enough.",
+            ["why"],
+            registry=registry,
+        )
         self.logins = Counter(
             "scanside_console_logins", "Log-ins, let in or refused.", ["result"], registry=registry
         )
@@ -196,6 +205,7 @@ class _StandingCollector(Collector):
             "outbox_escalated": ("Unsettled alerts on the second topic.", now.escalated),
             "audit_entries": ("Entries in the audit.", now.audit_entries),
             "disk_free_bytes": ("Free disk where studies are kept.", now.disk_free_bytes),
+            "studies_bytes": ("Disk that studies take.", now.studies_bytes),
         }
         for name, (text, value) in gauges.items():
             yield GaugeMetricFamily(f"scanside_{name}", text, value=value)

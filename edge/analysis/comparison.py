@@ -22,6 +22,8 @@ class PriorSeries:
 
     Parameters
     ----------
+    study : int
+        Its study's number.
     study_uid : str
     acquired : str
         ISO 8601.
@@ -33,6 +35,7 @@ class PriorSeries:
         Its study's.
     """
 
+    study: int
     study_uid: str
     acquired: str
     days: float
@@ -109,7 +112,12 @@ def find_prior(
             )
             found.append(
                 PriorSeries(
-                    study.study_uid, known.acquired or "", days, tuple(images), study.key.raw
+                    study.id,
+                    study.study_uid,
+                    known.acquired or "",
+                    days,
+                    tuple(images),
+                    study.key.raw,
                 )
             )
     return min(found, key=lambda one: one.days, default=None)

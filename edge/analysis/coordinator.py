@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from edge.alerts.decision import StudyDecision, decide
 from edge.alerts.policy import Step, Told, next_alert
 from edge.analysis.completeness import Evidence, judge
+from edge.analysis.erasing import EraseAsked
 from edge.analysis.examiner import Examiner
 from edge.analysis.herald import Herald
 from edge.analysis.messages import Close, Loaded, Look, Looked, Reply
@@ -29,6 +30,7 @@ from edge.analysis.volume_messages import VolumeLooked
 from edge.analysis.worker_link import Replied, WorkerGone, WorkerLink
 from edge.config import Analysis
 from edge.intake.events import InstanceKept, SenderGone
+from edge.store.erasure import Erased, Hindrance
 from edge.store.heatmaps import keep_heatmaps
 from edge.store.journal import StudyState
 from edge.store.records import Kept, StoredInstance, StoredStudy
@@ -48,7 +50,7 @@ class _Stop:
     """Asks the coordinator's thread to end."""
 
 
-Event = InstanceKept | SenderGone | Replied | VolumeLooked | WorkerGone | _Stop
+Event = InstanceKept | SenderGone | Replied | VolumeLooked | WorkerGone | EraseAsked | _Stop
 
 
 class Coordinator:
@@ -103,6 +105,21 @@ class Coordinator:
         self._events.put(_Stop())
         self._thread.join()
 
+    def alone(self, study: int, erase: Callable[[], Erased | Hindrance]) -> Erased | Hindrance:
+        """Erase a study while nothing is done with it; return what came of it.
+
+        Parameters
+        ----------
+        study : int
+            Its number.
+        erase : callable
+            Runs in the coordinator's thread, and so never beside a decision or a comparison. What
+            it raises is raised here.
+        """
+        asked = EraseAsked(study, erase)
+        self._events.put(asked)
+        return asked.wait(self._thread.is_alive)
+
     @property
     def engines_ready(self) -> bool:
         """Whether every engine is loaded or has failed."""
@@ -149,6 +166,8 @@ class Coordinator:
             if event.generation == self._link.generation:
                 self._link.answered()
                 self._on_reply(event.reply)
+        elif isinstance(event, EraseAsked):
+            self._on_erase(event)
         elif isinstance(event, WorkerGone) and event.generation == self._link.generation:
             self._on_worker_gone()
 
@@ -169,7 +188,11 @@ class Coordinator:
         if study is None:
             if receipt.kept is Kept.REPEATED:
                 return  # all of it was known and decided
-            study = self._take_up(self._store.study(receipt.study_id))
+            try:
+                stored = self._store.study(receipt.study_id)
+            except LookupError:  # erased since: it was quarantined, and waited for nothing
+                return
+            study = self._take_up(stored)
             if study is None:
                 return
         elif receipt.kept is not Kept.REPEATED:
@@ -345,6 +368,14 @@ class Coordinator:
     ) -> Told:
         priors = self._store.priors(study.id) if study.identity.get("patient_id") else ()
         return self._herald.tell(study, decision, step, state, self._models.engines, priors)
+
+    def _on_erase(self, asked: EraseAsked) -> None:
+        if asked.study in self._studies:
+            asked.refuse(Hindrance.BUSY)
+        elif any(study.compares_with(asked.study) for study in self._studies.values()):
+            asked.refuse(Hindrance.COMPARED)
+        else:
+            asked.do()
 
     def _find(self, series_id: int) -> tuple[StudyInProgress, SeriesInProgress] | None:
         for study in self._studies.values():

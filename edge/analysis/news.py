@@ -40,6 +40,11 @@ class Arrived:
     expected: int | None
     quarantined: bool
 
+    @classmethod
+    def nothing(cls, study: int, first_byte: float, last_byte: float) -> Arrived:
+        """Return what is known of a study that was erased: when it came."""
+        return cls(study, "", "", "", "", first_byte, last_byte, 0, 0, None, False)
+
 
 def arrived(study: StudyInProgress, *, quarantined: bool = False) -> Arrived:
     """Return how far a study has come; it has one series at least."""

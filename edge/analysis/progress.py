@@ -259,3 +259,11 @@ class StudyInProgress:
     def complete(self) -> bool:
         """Whether every series is complete and looked at."""
         return all(series.finished for series in self.series.values())
+
+    def compares_with(self, study: int) -> bool:
+        """Return whether a model compares it with the study of that number."""
+        return any(
+            reading.prior is not None and reading.prior.study == study
+            for series in self.series.values()
+            for reading in series.readings
+        )

@@ -18,7 +18,7 @@ from edge.commands.arguments import (
 )
 from edge.config import load_config
 from edge.keys import DeviceKeys
-from edge.store.lookup import list_alerts, sealed_alert
+from edge.store.lookup import find_alerts, list_alerts, sealed_alert
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -43,6 +43,9 @@ def _show(options: argparse.Namespace) -> int:
     keys = DeviceKeys.load(config.storage.keys)
     with open_journal(config) as journal:
         sealed = sealed_alert(journal, options.sequence)
+        known = find_alerts(journal, [options.sequence])
+    if known and sealed is None:
+        raise CommandError(f"Alert {options.sequence} was erased with its study.")
     if sealed is None:
         raise CommandError(f"There is no alert {options.sequence}. See: scanside alerts list")
     opened = open_sealed(

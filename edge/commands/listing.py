@@ -14,7 +14,7 @@ from rich.text import Text
 from edge.alerts.message import NOTICE, Alert
 from edge.audit import Entry
 from edge.check import CheckResult, Grade
-from edge.store.lookup import AlertLine, Delivery, SeriesLine, StudyLine
+from edge.store.lookup import AlertLine, Delivery, ErasureLine, SeriesLine, StudyLine
 
 URGENCY_STYLE = {
     "critical": "bold white on red",
@@ -86,6 +86,10 @@ def print_study(
         print(json.dumps(parts, indent=2))
         return
     console = _console()
+    if study.erased is not None:
+        _print_erased(console, study, study.erased)
+        _print_alert_table(console, alerts)
+        return
     console.print(
         f"Study {study.id}, patient {study.pseudonym}, {study.state}, "
         f"{_outcome(study) or 'no result yet'}"
@@ -108,6 +112,12 @@ def print_study(
     console.print(NOTICE)
 
 
+def _print_erased(console: Console, study: StudyLine, erased: ErasureLine) -> None:
+    console.print(f"Study {study.id}, ERASED {_moment(erased.at)} by {erased.who}")
+    console.print(f"Reason: {erased.reason}")
+    console.print(f"It came {_moment(study.first_byte)}. What was in it or said of it is gone.")
+
+
 def print_alerts(alerts: Sequence[AlertLine], *, as_json: bool) -> None:
     """Print a list of alerts."""
     if as_json:
@@ -126,7 +136,7 @@ def _print_alert_table(console: Console, alerts: Sequence[AlertLine]) -> None:
             "drill" if alert.study_id is None else str(alert.study_id),
             _moment(alert.created),
             _urgency(alert.urgency),
-            str(alert.size),
+            str(alert.size) if alert.size else "erased",
             str(alert.sent or ""),
             _delivery(alert),
         )
@@ -212,6 +222,8 @@ def _plain(text: str) -> str:
 
 
 def _outcome(study: StudyLine) -> str:
+    if study.erased is not None:
+        return "ERASED"
     return "" if study.told is None else _OUTCOME[study.told["outcome"]]
 
 
@@ -224,7 +236,8 @@ def _delivery(alert: AlertLine) -> str:
     if alert.settled is not None:
         return f"settled {_moment(alert.settled)}"
     if alert.lapsed is not None:
-        return "lapsed, no receipt"
+        # A sealed alert is never empty but when its study was erased.
+        return "lapsed, no receipt" if alert.size else "withdrawn, study erased"
     if alert.published is None:
         return "queued"
     owed = ", ".join(alert.owed_by)

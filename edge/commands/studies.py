@@ -1,10 +1,10 @@
-"""``scanside studies``: what came in."""
+"""``scanside studies``: what came in, and what of it is to go."""
 
 from __future__ import annotations
 
 import argparse
 
-from edge.commands import listing
+from edge.commands import erasing, listing
 from edge.commands.arguments import (
     CommandError,
     Commands,
@@ -26,6 +26,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     show = command(studies, "show", _show, "one study")
     show.add_argument("study", type=number, help="its number in `studies list`")
     list_options(show)
+    erasing.add(studies)
 
 
 def _list(options: argparse.Namespace) -> int:

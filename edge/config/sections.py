@@ -50,6 +50,21 @@ class Storage(Section):
         description="Free disk kept for the journal and the alerts: below it, "
         "new images are answered with 0xA700 (out of resources).",
     )
+    keep_days: float | None = Field(
+        None,
+        gt=0,
+        le=36_500,
+        description="A study is erased so many days after its last image came; never before "
+        "central has had all that was said of it and its flag was acknowledged. Unset: it is "
+        "kept.",
+    )
+    keep_gb: float | None = Field(
+        None,
+        gt=0,
+        le=1_000_000,
+        description="When all images take more, in GB (10^9 bytes), the oldest studies are erased, "
+        "on the same conditions. Unset: as much as there is.",
+    )
 
 
 class Analysis(Section):

@@ -142,6 +142,13 @@ class Board:
             self._put(card.acknowledge(by), hurry=True)
             return True
 
+    def erased(self, study: int) -> None:
+        """A study was erased: its card says so, and nothing else."""
+        with self._lock:
+            card = self._cards.get(study)
+            if card is not None:
+                self._put(card.erase())
+
     def feels(self, **changes: Any) -> None:
         """The appliance is like this now; `changes` are fields of `Health`."""
         with self._lock:

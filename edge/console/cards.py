@@ -36,6 +36,7 @@ class Tone(str, Enum):
     UNCERTAIN = "uncertain"
     FLAGGED = "flagged"
     CLEAR = "clear"
+    ERASED = "erased"
     WAITING = "waiting"
 
 
@@ -69,6 +70,8 @@ class Card:
         The latest of them.
     escalated : bool
         Nobody did in time.
+    erased : bool
+        Nothing of it is left but that it came.
     """
 
     arrived: Arrived
@@ -79,6 +82,7 @@ class Card:
     seen: frozenset[str] = frozenset()
     acknowledged: Acknowledged | None = None
     escalated: bool = False
+    erased: bool = False
 
     @property
     def study(self) -> int:
@@ -116,6 +120,8 @@ class Card:
     def tone(self) -> Tone:
         """How it looks."""
         alert = self.alert
+        if self.erased:
+            return Tone.ERASED
         if alert is None:
             return Tone.NOT_ANALYSED if self.arrived.quarantined else Tone.WAITING
         if alert.status == "retracted":
@@ -139,7 +145,7 @@ class Card:
 
         A flag that was acknowledged needs no second time when a later alert repeats it.
         """
-        if self.alert is not None and self.alert.sequence > alert.sequence:
+        if self.erased or (self.alert is not None and self.alert.sequence > alert.sequence):
             return self
         stands = alert.outcome == "not_analysed" and alert.status != "retracted" and self.flags
         card = replace(
@@ -150,6 +156,13 @@ class Card:
             standing=(self.standing or self.alert) if stands else None,
         )
         return card if card.pressing else replace(card, escalated=False)
+
+    def erase(self) -> Card:
+        """Return the card after its study was erased."""
+        return Card(
+            Arrived.nothing(self.study, self.arrived.first_byte, self.arrived.last_byte),
+            erased=True,
+        )
 
     def acknowledge(self, by: Acknowledged) -> Card:
         """Return the card after somebody said that they saw its flags."""

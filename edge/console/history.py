@@ -57,12 +57,18 @@ class History:
     def cards(self, limit: int) -> list[Card]:
         """Return the cards of the latest studies, newest first."""
         lines = list_studies(self._journal, self._keys().storage, limit)
-        return [self._card(line) for line in lines if line.instances]
+        return [self._card(line) for line in lines if line.instances or line.erased]
 
     def card(self, study: int) -> Card | None:
         """Return the card of one study, or None when there is no such study."""
         line = find_study(self._journal, self._keys().storage, study)
-        return self._card(line) if line is not None and line.instances else None
+        known = line is not None and (line.instances or line.erased)
+        return self._card(line) if line is not None and known else None
+
+    def pressing(self, study: int) -> bool:
+        """Return whether a study has a flag that nobody acknowledged."""
+        card = self.card(study)
+        return card is not None and card.pressing
 
     def priors(self, study: int) -> list[Arrived]:
         """Return the latest other studies of the same patient, newest first."""
@@ -91,6 +97,9 @@ class History:
         return 0.0, None
 
     def _card(self, line: StudyLine) -> Card:
+        if line.erased is not None:
+            nothing = Arrived.nothing(line.id, line.first_byte, line.last_byte)
+            return Card(nothing, erased=True)
         card = Card(self._arrived(line))
         seen = self._acknowledgements.of_study(line.id)
         for alert_line, alert in self.alerts(line.id):

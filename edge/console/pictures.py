@@ -9,6 +9,7 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from edge.console.decoder import Wanted
@@ -83,9 +84,22 @@ class Pictures:
         """End the decoder."""
         self._link.close()
 
+    def forget(self, study: int) -> None:
+        """Let go of the images of a study that was erased."""
+        with self._lock:
+            gone = self._studies.pop(study, {})
+            for place in [one for one in self._frames if one[0] in gone]:
+                self._kept -= len(self._frames.pop(place).packed)
+
     def series(self, study: int) -> tuple[PictureSeries, ...]:
-        """Return the series of a study that have images, the one with most images first."""
-        stored = self._store.study(study)
+        """Return the series of a study that have images, the one with most images first.
+
+        None, when it was erased.
+        """
+        try:
+            stored = self._store.study(study)
+        except LookupError:  # erased, a moment ago
+            return ()
         self._remember(stored)
         shown = [_series(one) for one in stored.series]
         return tuple(
@@ -108,7 +122,8 @@ class Pictures:
                 return known
         decoded = self._link.decode(Wanted(wanted.record, wanted.key, frame))
         with self._lock:
-            if (instance, frame) not in self._frames:
+            # A study that was erased meanwhile is not known any more.
+            if (instance, frame) not in self._frames and study in self._studies:
                 self._frames[instance, frame] = decoded
                 self._kept += len(decoded.packed)
             while self._kept > _KEPT and len(self._frames) > 1:
@@ -120,7 +135,8 @@ class Pictures:
         with self._lock:
             known = self._studies.get(study, {}).get(instance)
         if known is None:
-            known = self._remember(self._store.study(study)).get(instance)
+            with suppress(LookupError):  # it may have been erased
+                known = self._remember(self._store.study(study)).get(instance)
         if known is None:
             raise Undecodable("there is no such image in this study")
         return known

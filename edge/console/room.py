@@ -194,6 +194,15 @@ class ConsoleRoom:
         """Show how the appliance is."""
         self.board.feels(broker=broker.connected, engines_ready=engines_ready)
 
+    def pressing(self, study: int) -> bool:
+        """Return whether a study has a flag that nobody acknowledged."""
+        return self._history.pressing(study)
+
+    def forget(self, study: int) -> None:
+        """A study was erased: show that, and let go of its images."""
+        self.board.erased(study)
+        self._pictures.forget(study)
+
     def _on_escalated(self, card: Card) -> None:
         log.warning("Nobody acknowledged the flag of study %d in time", card.study)
         self._metrics.unacknowledged.inc()

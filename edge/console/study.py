@@ -58,7 +58,15 @@ def _show(visit: Visit) -> Response:
     study = visit.number("study")
     card = _card(visit, study)
     if card is None:
-        return visit.refuse(404, "There is no such study", "It may have been erased.")
+        return visit.refuse(
+            404, "There is no such study", "Go back to the board and open it there."
+        )
+    if card.erased:
+        return visit.refuse(
+            410,
+            "This study was erased",
+            "Its images and what was said of it are gone. The audit says who erased it and why.",
+        )
     visit.desk.note(visit.user, "study.viewed", f"study:{study}")
     clinical = visit.user.clinical
     identity = visit.desk.history.identity(study) if clinical else {}
@@ -89,7 +97,7 @@ def _weak(visit: Visit) -> frozenset[tuple[str, str]]:
 def _pictures(visit: Visit) -> Response:
     study = visit.number("study")
     card = _card(visit, study)
-    if card is None:
+    if card is None or card.erased:
         return JSONResponse({"problem": visit.language.say("There is no such study")}, 404)
     visit.desk.note(visit.user, "study.viewed", f"study:{study}", "as a prior")
     return JSONResponse(_manifest(visit, study, card))

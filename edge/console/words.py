@@ -26,6 +26,7 @@ TONES = {
     Tone.UNCERTAIN: _("Uncertain"),
     Tone.FLAGGED: _("Flagged"),
     Tone.CLEAR: _("Nothing flagged"),
+    Tone.ERASED: _("Erased"),
     Tone.WAITING: _("Receiving"),
 }
 URGENCIES = {

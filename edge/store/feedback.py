@@ -134,7 +134,7 @@ class FeedbackStore:
         Raises
         ------
         LookupError
-            If there is no such study.
+            If there is no such study, or it was erased.
         SealBroken
             If the study's key does not open.
         """
@@ -197,8 +197,8 @@ class FeedbackStore:
         """Return messages that the broker has not acknowledged, the oldest first."""
         with self._journal.reading() as read:
             rows = read.execute(
-                "SELECT number, sealed FROM feedback WHERE published IS NULL ORDER BY number"
-                " LIMIT ?",
+                "SELECT number, sealed FROM feedback WHERE published IS NULL AND sealed != x''"
+                " ORDER BY number LIMIT ?",  # erased with its study: there is nothing to send
                 (limit + len(exclude),),
             ).fetchall()
         waiting = [(row["number"], row["sealed"]) for row in rows if row["number"] not in exclude]
@@ -212,9 +212,11 @@ class FeedbackStore:
             )
 
     def _key(self, read: sqlite3.Connection, study_id: int) -> StudyKey:
-        row = read.execute("SELECT wrapped_key FROM studies WHERE id = ?", (study_id,)).fetchone()
+        row = read.execute(
+            "SELECT wrapped_key FROM studies WHERE id = ? AND state != 'erased'", (study_id,)
+        ).fetchone()
         if row is None:
-            raise LookupError(f"There is no study {study_id}.")
+            raise LookupError(f"There is no study {study_id}, or it was erased.")
         return StudyKey.unwrap(row["wrapped_key"], self._device_key)
 
     def _of_study(self, read: sqlite3.Connection, study_id: int, key: StudyKey) -> list[Said]:

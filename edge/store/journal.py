@@ -3,18 +3,21 @@
 Of a study it holds no name, no finding and no free text in clear: what a person could be known
 by is sealed with the study's own key before it comes here. Written by one process, read by many.
 
-A study is in one of three states:
+A study is in one of four states:
 
     receiving ──every series complete and looked at──▶ decided
         ▲                                                 │
         └─────────────────an image arrives────────────────┘
     receiving ──the worker died on it twice──▶ quarantined ──an image arrives──▶ quarantined
+    decided, quarantined ──somebody asked, or it was kept for long enough──▶ erased
 
 * receiving: images may still come, or the last of them are with the worker. What was seen so
   far is analysed as it comes; which series are complete, and by what evidence, is in `series`.
 * decided: result, alert and sequence number were written in one transaction. A study to which
   an image came in that very moment is receiving still.
 * quarantined: not analysed, said so in an alert; later images are kept, not analysed.
+* erased: its key is destroyed (`edge.store.erasure`). What is left is its number, and when it came.
+  Images of it that are sent again make a new study.
 
 Every step can be repeated: after a crash, studies that are receiving are read from the spool
 again, from their first slice, and reach the same result.
@@ -212,6 +215,61 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX certificates_of ON certificates (who COLLATE NOCASE, role, expires);
     """,
+    # AUTOINCREMENT: the number of a series or image that was erased is never another's.
+    """
+    CREATE TABLE series_2 (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        study_id INTEGER NOT NULL REFERENCES studies (id),
+        token TEXT NOT NULL UNIQUE,
+        series_uid TEXT NOT NULL,
+        about BLOB NOT NULL,                 -- sealed: what routes the series to a model
+        seen_image INTEGER NOT NULL DEFAULT 0,  -- 1: `about` is of an image that is looked at
+        segment_end INTEGER NOT NULL DEFAULT 0,
+        evidence TEXT,                       -- what closed it; NULL while open
+        reopened INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (study_id, series_uid)
+    ) STRICT;
+    INSERT INTO series_2 SELECT * FROM series;
+    DROP TABLE series;
+    ALTER TABLE series_2 RENAME TO series;
+    CREATE TABLE instances_2 (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        series_id INTEGER NOT NULL REFERENCES series (id),
+        instance_uid TEXT NOT NULL,
+        digest BLOB NOT NULL,                -- SHA-256 of the data set as received
+        offset INTEGER NOT NULL,
+        length INTEGER NOT NULL,
+        conflict INTEGER NOT NULL,           -- 1: same UID as an earlier one, other bytes
+        set_aside TEXT,                      -- why it is not looked at; NULL when it is
+        position REAL,                       -- mm along the slice normal
+        announced INTEGER,                   -- images to come, as the sender said
+        acquisition INTEGER,                 -- which acquisition that speaks of; NULL: the series
+        received REAL NOT NULL,
+        UNIQUE (instance_uid, digest)
+    ) STRICT;
+    INSERT INTO instances_2 SELECT * FROM instances;
+    DROP TABLE instances;
+    ALTER TABLE instances_2 RENAME TO instances;
+    CREATE INDEX instances_of_series ON instances (series_id, id);
+    CREATE INDEX studies_here ON studies (id) WHERE state != 'erased';
+    CREATE TABLE erasures (
+        id INTEGER PRIMARY KEY,
+        study_id INTEGER NOT NULL REFERENCES studies (id),
+        who TEXT NOT NULL,
+        reason TEXT NOT NULL,                -- without patient data
+        undelivered INTEGER NOT NULL,        -- 1: also if central has not had all of it
+        unacknowledged INTEGER NOT NULL,     -- 1: also if nobody acknowledged its flag
+        asked REAL NOT NULL,
+        answered REAL,
+        refused TEXT,                        -- why not; NULL when it was erased
+        removed REAL,                        -- when its files were gone
+        compacted REAL                       -- when the journal had been written anew since
+    ) STRICT;
+    CREATE INDEX erasures_of_study ON erasures (study_id);
+    CREATE INDEX erasures_asked ON erasures (id) WHERE answered IS NULL;
+    CREATE INDEX erasures_unfinished ON erasures (id)
+        WHERE answered IS NOT NULL AND refused IS NULL AND compacted IS NULL;
+    """,
 )
 
 
@@ -221,6 +279,7 @@ class StudyState(str, Enum):
     RECEIVING = "receiving"
     DECIDED = "decided"
     QUARANTINED = "quarantined"
+    ERASED = "erased"
 
 
 class JournalError(RuntimeError):
@@ -290,7 +349,8 @@ def set_state(write: sqlite3.Connection, study_id: int, state: StudyState, insta
     the study must not look done: it stays as it is when it has not just `instances` of them.
     """
     write.execute(
-        "UPDATE studies SET state = ? WHERE id = ? AND (? OR ? = (SELECT COUNT(*) FROM instances"
-        " JOIN series ON series.id = series_id WHERE study_id = studies.id))",
+        "UPDATE studies SET state = ? WHERE id = ? AND state != 'erased' AND (? OR ? ="
+        " (SELECT COUNT(*) FROM instances JOIN series ON series.id = series_id"
+        " WHERE study_id = studies.id))",
         (state.value, study_id, state is StudyState.QUARANTINED, instances),
     )

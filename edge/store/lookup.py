@@ -14,10 +14,20 @@ from edge.store.study_key import StudyKey
 
 
 @dataclass(frozen=True, slots=True)
+class ErasureLine:
+    """That a study was erased: when (seconds since the epoch), by whom and why."""
+
+    at: float
+    who: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class StudyLine:
     """One study in a list. Times are seconds since the epoch.
 
-    `told` is what was last said of it (see `edge.alerts.policy.Told`), None before that.
+    `told` is what was last said of it (see `edge.alerts.policy.Told`), None before that and of one
+    that was erased.
     """
 
     id: int
@@ -30,6 +40,7 @@ class StudyLine:
     told: dict[str, Any] | None
     alerts: int
     unpublished: int
+    erased: ErasureLine | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +135,18 @@ _STUDIES = """
         (SELECT summary FROM results WHERE study_id = studies.id ORDER BY id DESC LIMIT 1)
             AS summary,
         (SELECT COUNT(*) FROM outbox WHERE study_id = studies.id) AS alerts,
-        (SELECT COUNT(*) FROM outbox WHERE study_id = studies.id AND published IS NULL)
-            AS unpublished
-    FROM studies
+        (SELECT COUNT(*) FROM outbox WHERE study_id = studies.id AND published IS NULL
+            AND lapsed IS NULL) AS unpublished,
+        erasures.answered AS erased_at, erasures.who AS erased_by, erasures.reason AS erased_why
+    FROM studies LEFT JOIN erasures
+        ON erasures.study_id = studies.id AND answered IS NOT NULL AND refused IS NULL
 """
 
 
-_OTHERS = "studies.id != ? AND pseudonym = (SELECT pseudonym FROM studies WHERE id = ?)"
+_OTHERS = (
+    "state != 'erased' AND studies.id != ?"
+    " AND pseudonym = (SELECT pseudonym FROM studies WHERE id = ?)"
+)
 
 
 _ALERTS = """
@@ -152,22 +168,23 @@ def list_studies(journal: Journal, device_key: bytes, limit: int) -> list[StudyL
         If the journal belongs to another device key.
     """
     with journal.reading() as read:
-        rows = read.execute(f"{_STUDIES} ORDER BY id DESC LIMIT ?", (limit,)).fetchall()
+        rows = read.execute(f"{_STUDIES} ORDER BY studies.id DESC LIMIT ?", (limit,)).fetchall()
     return [_study(row, device_key) for row in rows]
 
 
 def find_study(journal: Journal, device_key: bytes, study_id: int) -> StudyLine | None:
     """Return one study, or None when there is none with that number."""
     with journal.reading() as read:
-        row = read.execute(f"{_STUDIES} WHERE id = ?", (study_id,)).fetchone()
+        row = read.execute(f"{_STUDIES} WHERE studies.id = ?", (study_id,)).fetchone()
     return None if row is None else _study(row, device_key)
 
 
 def find_identity(journal: Journal, device_key: bytes, study_id: int) -> dict[str, Any]:
-    """Return who the patient of a study is, as the scanner said; nothing when there is no study."""
+    """Return who the patient of a study is, as the scanner said; nothing when it is not here."""
     with journal.reading() as read:
         row = read.execute(
-            "SELECT wrapped_key, identity FROM studies WHERE id = ?", (study_id,)
+            "SELECT wrapped_key, identity FROM studies WHERE id = ? AND state != 'erased'",
+            (study_id,),
         ).fetchone()
     if row is None:
         return {}
@@ -271,19 +288,22 @@ def delivery_of(journal: Journal, sequence: int) -> Delivery | None:
 
 
 def sealed_alert(journal: Journal, sequence: int) -> bytes | None:
-    """Return a sealed alert as it was or will be sent, or None when there is none."""
+    """Return a sealed alert as it was or will be sent, or None when it is not here, or erased."""
     with journal.reading() as read:
-        row = read.execute("SELECT sealed FROM outbox WHERE sequence = ?", (sequence,)).fetchone()
+        row = read.execute(
+            "SELECT sealed FROM outbox WHERE sequence = ? AND sealed != x''", (sequence,)
+        ).fetchone()
     return None if row is None else bytes(row["sealed"])
 
 
 def sealed_alerts(journal: Journal) -> Iterator[bytes]:
-    """Yield every sealed alert, in the order of their numbers."""
+    """Yield every sealed alert that was not erased, in the order of their numbers."""
     sequence = 0
     while True:
         with journal.reading() as read:
             row = read.execute(
-                "SELECT sequence, sealed FROM outbox WHERE sequence > ? ORDER BY sequence LIMIT 1",
+                "SELECT sequence, sealed FROM outbox WHERE sequence > ? AND sealed != x''"
+                " ORDER BY sequence LIMIT 1",
                 (sequence,),
             ).fetchone()
         if row is None:
@@ -300,7 +320,12 @@ def count_studies(journal: Journal) -> dict[str, int]:
 
 
 def _study(row: sqlite3.Row, device_key: bytes) -> StudyLine:
-    key = StudyKey.unwrap(row["wrapped_key"], device_key)
+    told = erased = None
+    if row["erased_at"] is not None:
+        erased = ErasureLine(row["erased_at"], row["erased_by"], row["erased_why"])
+    else:
+        key = StudyKey.unwrap(row["wrapped_key"], device_key)
+        told = None if row["summary"] is None else open_json(key, row["summary"])
     return StudyLine(
         id=row["id"],
         pseudonym=row["pseudonym"],
@@ -309,7 +334,18 @@ def _study(row: sqlite3.Row, device_key: bytes) -> StudyLine:
         last_byte=row["last_byte"],
         series=row["series"],
         instances=row["instances"],
-        told=None if row["summary"] is None else open_json(key, row["summary"]),
+        told=told,
         alerts=row["alerts"],
         unpublished=row["unpublished"],
+        erased=erased,
     )
+
+
+def studies_of(journal: Journal, pseudonym: str) -> list[int]:
+    """Return the studies of a patient that are not erased, by number, in the order they came."""
+    with journal.reading() as read:
+        rows = read.execute(
+            "SELECT id FROM studies WHERE pseudonym = ? AND state != 'erased' ORDER BY id",
+            (pseudonym,),
+        ).fetchall()
+    return [row["id"] for row in rows]

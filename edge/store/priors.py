@@ -45,6 +45,7 @@ def read_priors(journal: Journal, device_key: bytes, study_id: int) -> tuple[Kep
             "SELECT studies.*, (SELECT summary FROM results WHERE study_id = studies.id"
             " ORDER BY id DESC LIMIT 1) AS summary FROM studies"
             " WHERE pseudonym = (SELECT pseudonym FROM studies WHERE id = ?) AND id != ?"
+            " AND state != 'erased'"
             " ORDER BY id",
             (study_id, study_id),
         ).fetchall()

@@ -130,6 +130,24 @@ class Spool:
         finally:
             os.close(descriptor)
 
+    def remove(self, study: str) -> None:
+        """Take away what there is of a study, by its token.
+
+        Raises
+        ------
+        OSError
+            If a file cannot be removed.
+        """
+        folder = self._folder / study
+        for path in [one for one in self._segments if one.parent == folder]:
+            os.close(self._segments.pop(path))
+        if not folder.exists():
+            return
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+        _sync_folder(self._folder)
+
     def close(self) -> None:
         """Close every segment."""
         while self._segments:

@@ -7,11 +7,13 @@ import secrets
 import sqlite3
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edge.store.claim import Claim
+from edge.store.erasure import Erased, Hindrance, Order, erase
 from edge.store.journal import Journal, StudyState, set_state
 from edge.store.priors import KeptPrior, read_priors
 from edge.store.records import (
@@ -115,7 +117,10 @@ class Store:
         place = record_place(series.token, digest)
         sealed = series.key.seal(data, place)  # outside the lock: senders encrypt side by side
         with self._lock:
-            series = self._series(arrival)  # others may have been known since, and this forgotten
+            before, series = series, self._series(arrival)  # it may have been forgotten since
+            if series.token != before.token:  # the study was erased: this begins a new one
+                place = record_place(series.token, digest)
+                sealed = series.key.seal(data, place)
             path = self._spool.segment(series.study_token, series.token)
             with self.journal.reading() as read:
                 twins = read.execute(
@@ -262,10 +267,49 @@ class Store:
             ).fetchone()
         return int(row["deaths"])
 
+    def erase(
+        self, order: Order, note: Callable[[Erased], None], *, pressing: bool
+    ) -> Erased | Hindrance:
+        """Erase a study but for its files: `remove_files` takes them away.
+
+        Parameters
+        ----------
+        order : Order
+        note : callable
+            Is given what is done, within its transaction.
+        pressing : bool
+            Whether the study has a flag that nobody acknowledged.
+        """
+        with self._lock:  # no image of it is being stored meanwhile
+            with self.journal.transaction() as write:
+                done = erase(write, order, pressing=pressing)
+                if isinstance(done, Erased):
+                    note(done)
+            if isinstance(done, Erased):
+                for name, series in list(self._known.items()):
+                    if series.study_id == order.study_id:
+                        del self._known[name]
+        return done
+
+    def remove_files(self, token: str) -> None:
+        """Take away the files of an erased study, as far as there are any; raises `OSError`."""
+        with self._lock:
+            self._spool.remove(token)
+
     def study(self, study_id: int) -> StoredStudy:
-        """Read a study with all its series and instances."""
+        """Read a study with all its series and instances.
+
+        Raises
+        ------
+        LookupError
+            If there is no such study, or it was erased.
+        """
         with self.journal.reading() as read:
-            row = read.execute("SELECT * FROM studies WHERE id = ?", (study_id,)).fetchone()
+            row = read.execute(
+                "SELECT * FROM studies WHERE id = ? AND state != 'erased'", (study_id,)
+            ).fetchone()
+            if row is None:
+                raise LookupError(f"There is no study {study_id}, or it was erased.")
             return read_study(read, row, self._device_key, self._spool)
 
     def unfinished(self) -> tuple[int, ...]:
@@ -301,7 +345,7 @@ class Store:
         """
         with self.journal.reading() as read:
             rows = read.execute(
-                "SELECT * FROM studies WHERE id != ? AND pseudonym ="
+                "SELECT * FROM studies WHERE id != ? AND state != 'erased' AND pseudonym ="
                 " (SELECT pseudonym FROM studies WHERE id = ?) ORDER BY id",
                 (study_id, study_id),
             ).fetchall()

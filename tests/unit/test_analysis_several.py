@@ -27,7 +27,7 @@ FLAIR = PriorSpec("flair", least_similarity=0.9, least_days=1.0)
 TUMOUR = package("tumour", findings=(BLEED,), path=Path("/tumour"))
 SIZES = package("sizes", findings=(), volumes=(BRIGHTER,), path=Path("/sizes"))
 CHANGE = replace(SIZES, name="change", prior=FLAIR, path=Path("/change"))
-PRIOR = PriorSeries("1.2.9", "2023-05-01", 366.0, (), b"")
+PRIOR = PriorSeries(9, "1.2.9", "2023-05-01", 366.0, (), b"")
 APART = "the two studies could not be aligned: they show no common part"
 
 

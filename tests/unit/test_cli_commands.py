@@ -34,6 +34,7 @@ COMMANDS = [
     "keys install-cert",
     "studies list",
     "studies show",
+    "studies erase",
     "alerts list",
     "alerts show",
     "drill",
@@ -141,13 +142,14 @@ def test_without_a_configuration_every_command_says_how_to_get_one(
     scanside.config.unlink()
     needs = {
         "studies show": "1",
+        "studies erase": "1 --reason=ours",
         "alerts show": "1",
         "keys add-recipient": "x.json",
         "keys remove-recipient": "ward",
         "keys install-cert": "x.pem",
         "training verify": "x.jws",
     }
-    arguments = [needs[command]] if command in needs else []
+    arguments = needs.get(command, "").split()
     said = scanside.refused(command, *arguments)
     assert said == (
         f"{scanside.config}: No such file or directory.\n"

@@ -59,6 +59,8 @@ site = "north"
 folder = "/data/studies"
 keys = "/data/keys"
 reserve_mb = 17
+keep_days = 30
+keep_gb = 500
 [dicom]
 ae_title = "EDGE 2"
 host = "127.0.0.1"

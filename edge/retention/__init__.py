@@ -1,0 +1,1 @@
+"""Erasure as it is ordered, and retention: what was kept for long enough goes."""
