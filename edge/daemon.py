@@ -43,6 +43,7 @@ from edge.packages import Shelf
 from edge.retention.eraser import Eraser, Surroundings
 from edge.retention.keeper import Keeper
 from edge.service import ALIVE, READY, STOPPING, notify, watchdog_interval_s
+from edge.store.commitments import count_commitments
 from edge.store.feedback import FeedbackStore
 from edge.store.keeping import Rule, usage
 from edge.store.lookup import count_studies
@@ -281,6 +282,7 @@ class Daemon:
             },
             turned_away=counts.turned_away,
             senders=self._door.senders,
+            commitments=count_commitments(journal),
             tls_refused={one.value: counts.tls_refused[one] for one in Refusal},
             studies=count_studies(journal),
             waiting=self._outbox.waiting(),

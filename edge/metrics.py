@@ -33,6 +33,8 @@ class Standing:
         Associations refused, since the start.
     senders : int
         Connected now.
+    commitments : mapping
+        Storage commitment requests by how their answers stand.
     tls_refused : mapping
         Of them, those refused for TLS, by why.
     studies : mapping
@@ -54,6 +56,7 @@ class Standing:
     instances: Mapping[str, int] = field(default_factory=dict)
     turned_away: int = 0
     senders: int = 0
+    commitments: Mapping[str, int] = field(default_factory=dict)
     tls_refused: Mapping[str, int] = field(default_factory=dict)
     studies: Mapping[str, int] = field(default_factory=dict)
     waiting: Mapping[str, int] = field(default_factory=dict)
@@ -182,6 +185,14 @@ class _StandingCollector(Collector):
                 "scanside_intake_tls_refused", "Senders refused for TLS.", labels=["reason"]
             ),
             now.tls_refused,
+        )
+        yield _labelled(
+            GaugeMetricFamily(
+                "scanside_commitments",
+                "Storage commitment requests, by how their answers stand.",
+                labels=["state"],
+            ),
+            now.commitments,
         )
         yield _labelled(
             GaugeMetricFamily("scanside_studies", "Studies in the journal.", labels=["state"]),

@@ -2,7 +2,7 @@
 
 Scanners say "done" in different ways and some never say it. `judge` weighs what was said; the
 caller supplies the facts and the time. Sources: DICOM PS3.3 C.7.3.1 (series), C.7.6.1 (images in
-acquisition), C.7.6.2 (image plane).
+acquisition), C.7.6.2 (image plane), PS3.4 J.3 (storage commitment).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ class Evidence(Enum):
     """What told us that no more images will come, strongest first."""
 
     COUNT_REACHED = "count"
+    COMMITMENT_ASKED = "commitment"
     GEOMETRY_CLOSED = "geometry"
     SENDER_DONE = "association"
     QUIET = "quiet"
@@ -36,6 +37,9 @@ class SeriesFacts:
     gap_mm : float
         Largest gap between neighbouring slice positions minus the median spacing; 0 when even.
         Not measured, and infinite, while a sender is open.
+    committed : bool
+        Whether a Storage Commitment request named every instance received, and none that is not
+        here (PS3.4 J.3).
     brought_together : int
         The most instances of it that one association brought. A sender that opens an
         association for every image says nothing by closing one.
@@ -54,6 +58,7 @@ class SeriesFacts:
     announced: int | None
     stacked: bool
     gap_mm: float
+    committed: bool
     brought_together: int
     sender_open: bool
     sender_orderly: bool
@@ -66,6 +71,10 @@ def judge(facts: SeriesFacts, *, last_resort_s: float) -> Evidence | None:
     if facts.announced is not None and facts.received >= facts.announced:
         return Evidence.COUNT_REACHED
     short = facts.announced is not None  # images were announced that have not come
+    # One slice may be the first of many, of a scanner that asks after each.
+    several = facts.received > 1 or not facts.stacked
+    if facts.committed and several and not facts.reopened and not short:
+        return Evidence.COMMITMENT_ASKED
     done = facts.sender_orderly and not facts.sender_open and not facts.reopened and not short
     if done and facts.stacked and facts.brought_together > 1 and facts.gap_mm == 0:
         return Evidence.GEOMETRY_CLOSED

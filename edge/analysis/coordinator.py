@@ -29,7 +29,7 @@ from edge.analysis.volume_desk import VolumeDesk
 from edge.analysis.volume_messages import VolumeLooked
 from edge.analysis.worker_link import Replied, WorkerGone, WorkerLink
 from edge.config import Analysis
-from edge.intake.events import InstanceKept, SenderGone
+from edge.intake.events import CommitmentAsked, Heard, InstanceKept, SenderGone
 from edge.store.erasure import Erased, Hindrance
 from edge.store.heatmaps import keep_heatmaps
 from edge.store.journal import StudyState
@@ -50,7 +50,7 @@ class _Stop:
     """Asks the coordinator's thread to end."""
 
 
-Event = InstanceKept | SenderGone | Replied | VolumeLooked | WorkerGone | EraseAsked | _Stop
+Event = Heard | Replied | VolumeLooked | WorkerGone | EraseAsked | _Stop
 
 
 class Coordinator:
@@ -92,7 +92,7 @@ class Coordinator:
         self.alive_at = time.monotonic()  # when the thread last came round
 
     @property
-    def tell(self) -> Callable[[InstanceKept | SenderGone], None]:
+    def tell(self) -> Callable[[Heard], None]:
         """What intake calls; never blocks."""
         return self._events.put
 
@@ -160,6 +160,8 @@ class Coordinator:
                 for series in study.series.values():
                     series.sender_gone(event.sender, orderly=event.orderly)
                 self._judge(study)
+        elif isinstance(event, CommitmentAsked):
+            self._on_commitment(event)
         elif isinstance(event, VolumeLooked):
             self._on_volume(event)
         elif isinstance(event, Replied):
@@ -203,6 +205,14 @@ class Coordinator:
             self._on_arrived(arrived(study))
             self._judge(study)
 
+    def _on_commitment(self, event: CommitmentAsked) -> None:
+        for study in list(self._studies.values()):
+            named = [one for one in study.series.values() if one.id in event.covered]
+            for series in named:
+                series.committed = event.covered[series.id]
+            if named:
+                self._judge(study)
+
     def _add(
         self, study: StudyInProgress, series_id: int, event: InstanceKept, new: StoredInstance
     ) -> None:
@@ -240,7 +250,13 @@ class Coordinator:
             if not one.instances:
                 continue
             about = SeriesAbout.from_json(one.about)
-            series = SeriesInProgress(one.id, one.series_uid, about, reopened=one.reopened)
+            series = SeriesInProgress(
+                one.id,
+                one.series_uid,
+                about,
+                reopened=one.reopened,
+                committed=one.committed,
+            )
             study.series[one.id] = series
             self._examiner.route(study, series)
             for instance in one.instances:

@@ -44,6 +44,7 @@ class SeriesInProgress:
     readings: tuple[Reading, ...] = ()
     without_prior: bool = False  # a two-study model asked for an earlier study, and there is none
     reopened: int = 0
+    committed: int = 0
     evidence: Evidence | None = None
     given_up: bool = False
     instances: dict[int, str] = field(default_factory=dict)
@@ -90,6 +91,7 @@ class SeriesInProgress:
             announced=self.announced_images,
             stacked=stacked,
             gap_mm=self._gap_mm() if stacked and not self.open_senders else math.inf,
+            committed=0 < self.committed == len(self.instances),
             brought_together=max(self.brought.values(), default=0),
             sender_open=bool(self.open_senders),
             sender_orderly=self.orderly,

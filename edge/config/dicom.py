@@ -2,9 +2,44 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+
 from pydantic import Field, ValidationInfo, field_validator
 
-from edge.config.kinds import AeTitle, File, Names, Port, Section, Titles
+from edge.config.kinds import AeTitle, File, Groups, Names, Port, Section, Titles
+
+_ADDRESS = re.compile(
+    r"(?P<title> *[!-\[\]-~][ -\[\]-~]{0,15})@"
+    r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^@:\[\]\s]+):(?P<port>[0-9]{1,5})"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an application entity is reached."""
+
+    ae_title: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.ae_title}@{host}:{self.port}"
+
+
+def address_of(text: str) -> Address:
+    """Read ``AE@host:port``; an IPv6 address stands in brackets.
+
+    Raises
+    ------
+    ValueError
+        If it is not of that form.
+    """
+    found = _ADDRESS.fullmatch(text)
+    if found is None or not 1 <= int(found["port"]) <= 65535 or len(found["title"].strip()) > 16:
+        raise ValueError(f"{text!r} is not AE@host:port, such as CT1@10.0.0.5:104")
+    return Address(found["title"].strip(), found["host"].strip("[]"), int(found["port"]))
 
 
 class Dicom(Section):
@@ -43,6 +78,14 @@ class Dicom(Section):
         (),
         description="Calling AE titles that may send; an empty list lets every sender in.",
     )
+    report_to: Groups = Field(
+        (),
+        description="Where scanners are told what became of a Storage Commitment request when "
+        "they no longer hold the association: a list of AE@host:port.",
+    )
+    report_to_tls: Groups = Field(
+        (), description="The same for scanners that are reached over TLS, with cert, key and ca."
+    )
     max_associations: int = Field(
         20, ge=1, le=200, description="Senders at the same time; more are turned away for now."
     )
@@ -79,9 +122,35 @@ class Dicom(Section):
             raise ValueError("no sender could come in: set tls_port, cert, key and ca first")
         return plain
 
+    @field_validator("report_to", "report_to_tls")
+    @classmethod
+    def _addresses(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        for text in addresses:
+            address_of(text)
+        return addresses
+
+    @field_validator("report_to_tls")
+    @classmethod
+    def _with_certificates(
+        cls, addresses: tuple[str, ...], info: ValidationInfo
+    ) -> tuple[str, ...]:
+        if addresses and any(info.data.get(key) is None for key in ("cert", "key", "ca")):
+            raise ValueError("needs cert, key and ca in [dicom] too")
+        return addresses
+
     @field_validator("inbound_mb")
     @classmethod
     def _room_for_the_largest(cls, inbound_mb: int, info: ValidationInfo) -> int:
         if inbound_mb < info.data.get("max_instance_mb", 0):
             raise ValueError("is less than max_instance_mb: the largest cannot come in")
         return inbound_mb
+
+    @property
+    def report_addresses(self) -> tuple[Address, ...]:
+        """Return `report_to`, read."""
+        return tuple(map(address_of, self.report_to))
+
+    @property
+    def report_tls_addresses(self) -> tuple[Address, ...]:
+        """Return `report_to_tls`, read."""
+        return tuple(map(address_of, self.report_to_tls))

@@ -21,6 +21,8 @@ from edge.intake.tls import is_tls
 if TYPE_CHECKING:
     from pynetdicom.association import Association
 
+    from edge.intake.own_requests import OwnRequests
+
 _PDU_HEADER_BYTES = 6
 _READ_BYTES = 1 << 18
 MAX_PDU_BYTES = 1 << 24
@@ -99,6 +101,8 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]
         Tells associations apart; the door numbers them.
     spoke_tls : bool
         Whether it began a TLS handshake, which is for another port.
+    own_requests : OwnRequests or None
+        What we ask on it, once there is something.
     """
 
     def __init__(self, plain: AssociationSocket, bounds: Bounds) -> None:
@@ -108,6 +112,7 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]
         self._bounds = bounds
         self.sender = 0
         self.spoke_tls = False
+        self.own_requests: OwnRequests | None = None
         self._held = 0
         self._ended = False
         self._whole = True  # whether what was last read came whole

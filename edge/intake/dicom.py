@@ -1,4 +1,4 @@
-"""The DICOM door: C-ECHO and C-STORE (PS3.4 Annex A and B).
+"""The DICOM door: C-ECHO and C-STORE (PS3.4 Annex A and B), before what else scanners ask for.
 
 Success is answered only after the instance is encrypted, on the disk and in the journal. An
 instance is in memory until then, never in a file in clear.
@@ -37,10 +37,13 @@ from edge.config import Dicom
 from edge.imaging.header import Limits, UnreadableInstance, read_header
 from edge.intake.arrival import arrival_of
 from edge.intake.bounds import MAX_PDU_BYTES, BoundedSocket, Bounds, InboundBudget, bounded
-from edge.intake.events import InstanceKept, SenderGone
+from edge.intake.commitment import CommitmentDesk
+from edge.intake.events import Heard, InstanceKept, SenderGone
 from edge.intake.ports import Ports
+from edge.intake.reporter import Reporter
 from edge.intake.tls import Refusal, is_peer, names_in, shown
 from edge.keys.tls import TlsCertificate
+from edge.store.commitments import Commitments
 from edge.store.records import Kept
 from edge.store.spool import OutOfSpace
 from edge.store.studies import Store
@@ -89,7 +92,7 @@ class IntakeCounts:
 
 
 class DicomDoor:
-    """A C-STORE and C-ECHO SCP in front of the store.
+    """A C-STORE, C-ECHO and Storage Commitment SCP in front of the store.
 
     Parameters
     ----------
@@ -114,7 +117,7 @@ class DicomDoor:
         settings: Dicom,
         store: Store,
         pseudonym: Callable[[str, str], str],
-        tell: Callable[[InstanceKept | SenderGone], None],
+        tell: Callable[[Heard], None],
     ) -> None:
         self._settings = settings
         self._store = store
@@ -133,6 +136,9 @@ class DicomDoor:
         self._ae.add_supported_context(Verification)
         for context in AllStoragePresentationContexts:
             self._ae.add_supported_context(context.abstract_syntax, TRANSFER_SYNTAXES)
+        self._reporter = Reporter(settings, Commitments(store.journal))
+        self._commitment = CommitmentDesk(store, self._reporter, self._limits, tell)
+        self._services = self._commitment.offer(self._ae)
         self._ports = Ports(self._ae, settings, self._on_refused)
 
     @property
@@ -183,12 +189,15 @@ class DicomDoor:
             (evt.EVT_RELEASED, self._on_end, [True]),
             (evt.EVT_ABORTED, self._on_end, [False]),
             (evt.EVT_CONN_CLOSE, self._on_end, [False]),
+            *self._services,
         ]
         self._ports.open(handlers, bounded(bounds))
+        self._reporter.start(self._commitment.report)
 
     def close(self) -> None:
         """Stop listening and abort what is still being sent: the senders will send it again."""
         self._ports.close()
+        self._reporter.stop()
 
     def _on_open(self, event: evt.Event) -> None:
         with self._lock:
@@ -235,6 +244,7 @@ class DicomDoor:
             event.assoc.dul.to_user_queue.put(None)
         if connection.spoke_tls:
             self._on_refused(Refusal.TLS_ON_PLAIN_PORT, event.assoc.requestor.address)
+        self._reporter.sender_gone(connection.sender)
         self._tell(SenderGone(connection.sender, orderly))
 
     def _on_echo(self, event: evt.Event) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +31,25 @@ class InstanceKept:
 
 
 @dataclass(frozen=True, slots=True)
+class CommitmentAsked:
+    """A storage commitment request named every instance of some series.
+
+    Parameters
+    ----------
+    covered : mapping
+        Series' ids, and how many copies each held at that moment.
+    """
+
+    covered: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class SenderGone:
     """An association ended. `orderly`: it was released, not cut or aborted."""
 
     sender: int
     orderly: bool
+
+
+# What the rest of the daemon hears of intake.
+Heard = InstanceKept | CommitmentAsked | SenderGone

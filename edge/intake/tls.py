@@ -146,7 +146,7 @@ class Credentials:
 
     def __init__(self, settings: Dicom) -> None:
         if settings.cert is None or settings.key is None or settings.ca is None:
-            raise DicomTlsError("[dicom] tls_port needs cert, key and ca.")
+            raise DicomTlsError("[dicom] TLS needs cert, key and ca.")
         self._cert, self._key, self._ca = settings.cert, settings.key, settings.ca
         self._stamp = self._look()
         self.certificate, self.authority, self._context = self._load()
@@ -163,6 +163,24 @@ class Credentials:
             else:
                 log.info("DICOM over TLS: the certificate of %s is used", self._cert)
         return self._context
+
+    def client_context(self) -> ssl.SSLContext:
+        """Return the context with which we call others: our certificate, and theirs checked.
+
+        Not their names: DICOM peers are configured by address.
+
+        Raises
+        ------
+        DicomTlsError
+            If a file was replaced by one that cannot be used.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(_SUITES)
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        self._fill(context)
+        return context
 
     def _look(self) -> tuple[tuple[int, int, int] | None, ...]:
         return tuple(_stamp_of(file) for file in (self._cert, self._key, self._ca))
@@ -187,6 +205,10 @@ class Credentials:
         context.verify_mode = ssl.CERT_REQUIRED
         # The authority that signs for scanners is trusted for itself, without the root above it.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        self._fill(context)
+        return certificate, authority, context
+
+    def _fill(self, context: ssl.SSLContext) -> None:
         try:
             context.load_cert_chain(self._cert, self._key, password=lambda: b"")
         except OSError as error:  # an ssl.SSLError is one, too
@@ -195,7 +217,6 @@ class Credentials:
                 f"  It must be the key of {self._cert}, in PEM and without passphrase."
             ) from error
         context.load_verify_locations(self._ca)
-        return certificate, authority, context
 
 
 def _stamp_of(file: Path) -> tuple[int, int, int] | None:

@@ -20,7 +20,18 @@ from enum import Enum
 from edge.store.journal import Journal, StudyState
 
 # Each table of the journal is in one of these; a test holds them against the schema.
-EMPTIED = frozenset({"studies", "series", "instances", "results", "heatmaps", "outbox", "feedback"})
+EMPTIED = frozenset(
+    {
+        "commitments",
+        "feedback",
+        "heatmaps",
+        "instances",
+        "outbox",
+        "results",
+        "series",
+        "studies",
+    }
+)
 KEPT = frozenset(
     {
         "audit",  # numbers alone
@@ -48,6 +59,11 @@ _INSTANCES = (
 )
 _STEPS = (
     "DELETE FROM heatmaps WHERE study_id = :study",
+    # A storage commitment that still waits for its report names images by their UIDs.
+    "UPDATE commitments SET named = '[]', transaction_uid = '', given_up = :now"
+    " WHERE reported IS NULL AND given_up IS NULL AND EXISTS (SELECT 1 FROM json_each(named)"
+    " JOIN instances ON instance_uid = json_extract(value, '$[1]')"
+    " JOIN series ON series.id = series_id WHERE study_id = :study)",
     "DELETE FROM instances WHERE series_id IN (SELECT id FROM series WHERE study_id = :study)",
     "DELETE FROM series WHERE study_id = :study",
     "DELETE FROM results WHERE study_id = :study",

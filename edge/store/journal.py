@@ -270,6 +270,24 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX erasures_unfinished ON erasures (id)
         WHERE answered IS NOT NULL AND refused IS NULL AND compacted IS NULL;
     """,
+    """
+    CREATE TABLE commitments (
+        id INTEGER PRIMARY KEY,
+        requester TEXT NOT NULL,             -- AE title
+        transaction_uid TEXT NOT NULL,       -- emptied once settled
+        named TEXT NOT NULL,                 -- JSON: class and instance UIDs; emptied once settled
+        number INTEGER NOT NULL,             -- of them
+        asked REAL NOT NULL,
+        due REAL NOT NULL,                   -- when to try next
+        tries INTEGER NOT NULL DEFAULT 0,
+        reported REAL,                       -- when the requester took the answer
+        given_up REAL
+    ) STRICT;
+    CREATE UNIQUE INDEX commitments_waiting ON commitments (requester, transaction_uid)
+        WHERE reported IS NULL AND given_up IS NULL;
+    -- How many instances a series had when a storage commitment request named them all.
+    ALTER TABLE series ADD COLUMN committed INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 
 

@@ -96,6 +96,7 @@ class StoredSeries:
     about: dict[str, Any]
     evidence: str | None
     reopened: int
+    committed: int  # how many instances it had when a storage commitment request named them all
     instances: tuple[StoredInstance, ...]
 
 
@@ -165,6 +166,7 @@ def read_study(
                 about=open_json(key, series["about"]),
                 evidence=series["evidence"],
                 reopened=series["reopened"],
+                committed=series["committed"],
                 instances=_instances(read, series, spool.segment(row["token"], series["token"])),
             )
             for series in rows.fetchall()

@@ -312,6 +312,25 @@ class Store:
                 raise LookupError(f"There is no study {study_id}, or it was erased.")
             return read_study(read, row, self._device_key, self._spool)
 
+    def copies(self, instance_uid: str) -> tuple[tuple[Record, StudyKey], ...]:
+        """Return where an instance is kept and what opens it: once, or more often in conflict."""
+        with self.journal.reading() as read:
+            rows = read.execute(
+                "SELECT instances.*, series.token AS series, studies.token AS study, wrapped_key"
+                " FROM instances JOIN series ON series.id = series_id"
+                " JOIN studies ON studies.id = study_id WHERE instance_uid = ?",
+                (instance_uid,),
+            ).fetchall()
+        return tuple(
+            (
+                instance_of(
+                    row, self._spool.segment(row["study"], row["series"]), row["series"]
+                ).record,
+                StudyKey.unwrap(row["wrapped_key"], self._device_key),
+            )
+            for row in rows
+        )
+
     def unfinished(self) -> tuple[int, ...]:
         """Return the ids of studies that were receiving, oldest first.
 

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import queue
+import re
 from pathlib import Path
+from typing import Any
 
+import pytest
 from certificates import Authority
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import CTImageStorage, StorageCommitmentPushModel
 
+from edge.intake.commitment import WELL_KNOWN_INSTANCE
 from tools.broker import free_port
 from tools.scanner import Manner, Peer, Tls, head_ct_series, send
 from tools.site import LocalSite
 from tools.watch import Watch
+
+# pynetdicom leaves the socket of an aborted connection to the garbage collector.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
+)
 
 ALERT_S = 60.0
 HOST = "127.0.0.1"
@@ -44,3 +58,100 @@ def test_a_study_sent_over_tls_alone_is_an_alert_at_central(tmp_path: Path, watc
     assert "dicom certificate" in checked
     assert "4 days" in checked
     assert "Traceback" not in log
+
+
+# Storage Commitment
+
+
+def without_a_count(series: list[Any]) -> list[Any]:
+    """Leave out how many there will be: something else has to say that the series is complete."""
+    for image in series:
+        del image.ImagesInAcquisition
+    return series
+
+
+def commitment_request(series: list[Any]) -> Dataset:
+    request = Dataset()
+    request.TransactionUID = generate_uid()
+    request.ReferencedSOPSequence = []
+    for image in series:
+        item = Dataset()
+        item.ReferencedSOPClassUID = image.SOPClassUID
+        item.ReferencedSOPInstanceUID = image.SOPInstanceUID
+        request.ReferencedSOPSequence.append(item)
+    return request
+
+
+class Scanner:
+    """A scanner that does more than send, and listens for reports."""
+
+    def __init__(self) -> None:
+        self.reports: queue.SimpleQueue[Dataset] = queue.SimpleQueue()
+        self.handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, self._on_report)]
+        self.ae = AE("CT1")
+        for service in (CTImageStorage, StorageCommitmentPushModel):
+            self.ae.add_requested_context(service)
+        self.ae.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=True)
+
+    def _on_report(self, event: Any) -> tuple[int, None]:
+        self.reports.put(event.event_information)
+        return 0x0000, None
+
+    def associate(self, site: LocalSite) -> Any:
+        association = self.ae.associate(
+            HOST, site.appliance.port, ae_title="SCANSIDE", evt_handlers=self.handlers
+        )
+        assert association.is_established
+        return association
+
+    def ask(self, association: Any, series: list[Any]) -> None:
+        answer, _ = association.send_n_action(
+            commitment_request(series), 1, StorageCommitmentPushModel, WELL_KNOWN_INSTANCE
+        )
+        assert answer.Status == 0x0000
+
+
+def test_a_series_is_complete_when_commitment_was_asked_for_all_of_it(
+    site: LocalSite, watch: Watch
+) -> None:
+    series = without_a_count(head_ct_series(True, slices=8, seed=2))
+    study = watch.follow("study", series[0].StudyInstanceUID, len(series))
+    scanner = Scanner()
+    association = scanner.associate(site)
+    for image in series:
+        assert association.send_c_store(image).Status == 0x0000
+    scanner.ask(association, series)
+    # The association is open still: neither its end nor silence can have closed the series.
+    assert watch.wait_for_final(study, ALERT_S), site.appliance.tail()
+    assert len(scanner.reports.get(timeout=ALERT_S).ReferencedSOPSequence) == len(series)
+    association.release()
+    assert study.alert is not None
+    assert study.alert.study.series[0].completed_by == "commitment"
+    log = site.appliance.log.read_text(encoding="utf-8")
+    assert "Storage commitment for 'CT1': 8 of 8 instances are safe" in log
+    assert not re.search(r"\b[0-9]+(\.[0-9]+){5,}\b", log)
+
+
+def test_a_commitment_that_was_acknowledged_is_reported_after_a_power_cut(
+    tmp_path: Path, watch: Watch
+) -> None:
+    port = free_port()
+    settings = {"dicom": {"host": HOST, "report_to": [f"CT1@{HOST}:{port}"]}}
+    with LocalSite(tmp_path, on_alert=watch.on_alert, settings=settings) as site:
+        series = without_a_count(head_ct_series(True, slices=8, seed=3))
+        study = watch.follow("study", series[0].StudyInstanceUID, len(series))
+        scanner = Scanner()
+        association = scanner.associate(site)
+        for image in series:
+            assert association.send_c_store(image).Status == 0x0000
+        scanner.ask(association, series)
+        site.appliance.kill()
+        association.abort()
+        server = scanner.ae.start_server((HOST, port), block=False, evt_handlers=scanner.handlers)
+        site.appliance.start()
+        report = scanner.reports.get(timeout=ALERT_S)
+        assert len(report.ReferencedSOPSequence) == len(series)
+        assert watch.wait_for_final(study, ALERT_S), site.appliance.tail()
+        server.shutdown()
+    assert study.alert is not None
+    assert study.alert.study.series[0].completed_by == "commitment"

@@ -27,7 +27,7 @@ from pynetdicom.pdu_primitives import (
 
 from edge.config import Dicom
 from edge.intake.dicom import DicomDoor
-from edge.intake.events import InstanceKept, SenderGone
+from edge.intake.events import Heard, InstanceKept, SenderGone
 from edge.store.spool import read_record
 from edge.store.studies import Store
 from tools.scanner import Peer
@@ -47,9 +47,9 @@ class Events:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()  # guards told
-        self.told: list[InstanceKept | SenderGone] = []
+        self.told: list[Heard] = []
 
-    def __call__(self, event: InstanceKept | SenderGone) -> None:
+    def __call__(self, event: Heard) -> None:
         with self._changed:
             self.told.append(event)
             self._changed.notify_all()

@@ -42,7 +42,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 SUCCESS = Answer(0x0000, "")
-STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
+STORAGE_MANAGEMENT = "1.2.840.10008.5.1.4.1.1.201.1"
 VERIFICATION = "1.2.840.10008.1.1"
 MODALITY_WORKLIST = "1.2.840.10008.5.1.4.31"
 
@@ -243,7 +243,7 @@ def test_one_sender_too_many_is_turned_away_for_now(tmp_path: Path) -> None:
 
 
 def test_what_is_not_offered_is_refused_when_it_is_asked_for(intake: Intake) -> None:
-    asked = [CTImageStorage, VERIFICATION, STORAGE_COMMITMENT, MODALITY_WORKLIST, "1.2.3.4"]
+    asked = [CTImageStorage, VERIFICATION, STORAGE_MANAGEMENT, MODALITY_WORKLIST, "1.2.3.4"]
     with RawSender(intake.door.port, [(one, ImplicitVRLittleEndian) for one in asked]) as sender:
         not_supported = 3  # abstract syntax not supported (PS3.8 table 9-18)
         assert sender.results == [ACCEPTED, ACCEPTED] + [not_supported] * 3

@@ -19,6 +19,7 @@ OPEN = SeriesFacts(
     announced=None,
     stacked=True,
     gap_mm=math.inf,
+    committed=False,
     brought_together=40,
     sender_open=True,
     sender_orderly=False,
@@ -26,8 +27,10 @@ OPEN = SeriesFacts(
     quiet_s=1.0,
 )
 RELEASED = replace(OPEN, sender_open=False, sender_orderly=True, gap_mm=0.0)
-COUNT, GEOMETRY, DONE, QUIET = (
+ASKED = replace(OPEN, committed=True)
+COUNT, COMMITMENT, GEOMETRY, DONE, QUIET = (
     Evidence.COUNT_REACHED,
+    Evidence.COMMITMENT_ASKED,
     Evidence.GEOMETRY_CLOSED,
     Evidence.SENDER_DONE,
     Evidence.QUIET,
@@ -47,6 +50,12 @@ COUNT, GEOMETRY, DONE, QUIET = (
         ("the sender was cut off", replace(RELEASED, sender_orderly=False), None),
         ("another sender is open", replace(RELEASED, sender_open=True), None),
         ("one association per image", replace(RELEASED, brought_together=1), None),
+        ("commitment was asked for all", ASKED, COMMITMENT),
+        ("asked, images announced", replace(ASKED, announced=41), None),
+        ("asked after the first slice", replace(ASKED, received=1), None),
+        ("asked, a radiograph", replace(ASKED, received=1, stacked=False), COMMITMENT),
+        ("asked, then more came before", replace(ASKED, reopened=1), None),
+        ("asked, and the count is reached", replace(ASKED, announced=40), COUNT),
         ("it was reopened", replace(RELEASED, reopened=1), None),
         ("no stack, released", replace(RELEASED, stacked=False, gap_mm=math.inf), DONE),
         ("no stack, cut off", replace(RELEASED, stacked=False, sender_orderly=False), None),

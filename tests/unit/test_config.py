@@ -71,6 +71,8 @@ ca = "/data/senders.pem"
 tls_port = 2762
 tls_peers = ["ct1.north"]
 plain = false
+report_to = ["CT1@10.0.0.5:104"]
+report_to_tls = ["CT 2@[fe80::1]:2762"]
 peers = ["CT1", "CT 2"]
 max_associations = 3
 max_instance_mb = 100
@@ -241,6 +243,14 @@ CERTIFIED = '[dicom]\ncert = "a.pem"\nkey = "a.key"\n'
         (
             f'{CERTIFIED}ca = "ca.pem"\ntls_port = 11112\n',
             "5: [dicom] tls_port = 11112: is the port without TLS too",
+        ),
+        (
+            '[dicom]\nreport_to = ["CT1@scanner"]\n',
+            "2: [dicom] report_to = [\"CT1@scanner\"]: 'CT1@scanner' is not AE@host:port",
+        ),
+        (
+            '[dicom]\nreport_to_tls = ["CT1@scanner:2762"]\n',
+            '2: [dicom] report_to_tls = ["CT1@scanner:2762"]: needs cert, key and ca',
         ),
         ("[dicom]\n\nplain = false\n", "3: [dicom] plain = false: no sender could come in"),
     ],

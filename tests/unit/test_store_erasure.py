@@ -294,7 +294,11 @@ def test_a_journal_from_before_there_was_erasure_keeps_all_it_has(
         database.execute("PRAGMA foreign_keys = OFF")
         database.execute("ATTACH ? AS new", (str(tmp_path / "journal.db"),))
         for table in before:
-            database.execute(f"INSERT INTO main.{table} SELECT * FROM new.{table}")  # noqa: S608
+            there = database.execute(f"PRAGMA main.table_info({table})").fetchall()
+            columns = ", ".join(column[1] for column in there)
+            database.execute(
+                f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM new.{table}"  # noqa: S608
+            )
         database.commit()
     with closing(Journal(old)) as journal, journal.reading() as read:
         assert _content(read) == before

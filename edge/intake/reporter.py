@@ -1,0 +1,206 @@
+"""Tells requesters of storage commitments that have left, on an association of our own.
+
+What waits is in the journal, so a restart loses nothing. A requester that is not reached is tried
+again, ever more slowly, for a day.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pynetdicom import AE, build_context, build_role
+from pynetdicom.sop_class import StorageCommitmentPushModel
+
+from edge.config import Dicom
+from edge.config.dicom import Address
+from edge.intake.own_requests import EventReport
+from edge.intake.tls import Credentials, DicomTlsError
+from edge.store.commitments import Commitment, Commitments
+
+log = logging.getLogger("scanside.intake")
+
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 600.0
+_GIVE_UP_AFTER_S = 86_400.0
+_ROUND_S = 60.0
+_CONNECT_S = 10.0
+_ANSWER_S = 30.0
+_NOT_NOTED = "The journal cannot be written; a storage commitment is reported once more"
+
+
+class Reporter:
+    """A thread that brings answers to requesters.
+
+    Parameters
+    ----------
+    settings : Dicom
+        ``[dicom]`` of the configuration.
+    commitments : Commitments
+        The journal's side.
+
+    Raises
+    ------
+    DicomTlsError
+        If a requester is reached over TLS and certificate, key or authority cannot be used.
+    """
+
+    def __init__(self, settings: Dicom, commitments: Commitments) -> None:
+        self._ae_title = settings.ae_title
+        self._commitments = commitments
+        self._addresses = {one.ae_title: (one, False) for one in settings.report_addresses}
+        self._addresses |= {one.ae_title: (one, True) for one in settings.report_tls_addresses}
+        self._credentials = Credentials(settings) if settings.report_to_tls else None
+        self._make: Callable[[Commitment], EventReport] | None = None
+        self._changed = threading.Condition()  # guards _held and _stopping
+        self._held: dict[int, int] = {}  # commitments that a sender's own association answers
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    def start(self, make: Callable[[Commitment], EventReport]) -> None:
+        """Begin with what waits; `make` makes an answer."""
+        self._make = make
+        self._thread = threading.Thread(target=self._run, name="commitments")
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; what waits is taken up at the next start."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def reaches(self, requester: str) -> bool:
+        """Return whether the configuration says where a requester is."""
+        return requester in self._addresses
+
+    def hold(self, commitment: int, sender: int) -> None:
+        """Leave a commitment to the association that asked, while it is open."""
+        with self._changed:
+            self._held[commitment] = sender
+
+    def sender_gone(self, sender: int) -> None:
+        """Take over what an association has left unanswered."""
+        with self._changed:
+            left = [one for one, holder in self._held.items() if holder == sender]
+            for commitment in left:
+                del self._held[commitment]
+            self._changed.notify_all()
+
+    def answered(self, commitment: Commitment, status: int) -> None:
+        """Note what a requester answered to its report."""
+        try:
+            self._note(commitment, status)
+        except sqlite3.OperationalError as error:  # a full disk; it is reported once more
+            log.error("%s: %s", _NOT_NOTED, error)
+        with self._changed:
+            self._held.pop(commitment.id, None)
+
+    def _note(self, commitment: Commitment, status: int) -> None:
+        if status == 0x0000:
+            self._commitments.reported(commitment.id, time.time())
+            return
+        log.warning(
+            "%r answered a storage commitment report with 0x%04X", commitment.requester, status
+        )
+        self._later(commitment)
+
+    def _later(self, commitment: Commitment) -> None:
+        now = time.time()
+        if now - commitment.asked > _GIVE_UP_AFTER_S:
+            self._commitments.given_up(commitment.id, now)
+            log.warning("Gave a storage commitment report to %r up", commitment.requester)
+            return
+        wait = min(_FIRST_WAIT_S * 2.0**commitment.tries, _LONGEST_WAIT_S)
+        self._commitments.tried(commitment.id, now + wait)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                wait = self._round()
+            except sqlite3.OperationalError as error:
+                log.error("%s: %s", _NOT_NOTED, error)
+                wait = _ROUND_S
+            with self._changed:
+                if not self._stopping:
+                    self._changed.wait(wait)
+
+    def _round(self) -> float:
+        """Try all that is due; return after how many seconds to look again."""
+        for commitment in self._commitments.waiting():
+            if self._stopping:
+                return 0.0
+            if commitment.due <= time.time() and not self._is_held(commitment):
+                self._try(commitment)
+        dues = [one.due for one in self._commitments.waiting() if not self._is_held(one)]
+        return min(max(min(dues, default=math.inf) - time.time(), 0.0), _ROUND_S)
+
+    def _is_held(self, commitment: Commitment) -> bool:
+        with self._changed:
+            return commitment.id in self._held
+
+    def _try(self, commitment: Commitment) -> None:
+        found = self._addresses.get(commitment.requester)
+        if found is None:
+            if not commitment.tries:
+                log.warning(
+                    "%r left before its storage commitment report; [dicom] report_to does not"
+                    " say where it is",
+                    commitment.requester,
+                )
+            self._later(commitment)
+            return
+        try:
+            status = self._report(commitment, *found)
+        except DicomTlsError as error:
+            log.warning("%s", error)
+            status = None
+        if status is None:
+            log.warning("%s was not reached for its storage commitment report", found[0])
+            self._later(commitment)
+        else:
+            self.answered(commitment, status)
+
+    def _report(self, commitment: Commitment, address: Address, tls: bool) -> int | None:
+        """Bring an answer to its requester; return the status it gives, None if none."""
+        ae = AE(ae_title=self._ae_title)
+        ae.connection_timeout = ae.acse_timeout = _CONNECT_S
+        ae.dimse_timeout = _ANSWER_S
+        context = None
+        if tls and self._credentials is not None:
+            context = (self._credentials.client_context(), address.host)
+        try:
+            association = ae.associate(
+                address.host,
+                address.port,
+                contexts=[build_context(StorageCommitmentPushModel)],
+                ae_title=address.ae_title,
+                # We are the SCP although we call (PS3.4 J.3.3).
+                ext_neg=[build_role(StorageCommitmentPushModel, scp_role=True)],
+                tls_args=context,
+            )
+        except OSError:  # the host's name is not known
+            return None
+        if not association.is_established or self._make is None:
+            return None
+        try:
+            return _send(association, self._make(commitment))
+        finally:
+            if association.is_established:
+                association.release()
+
+
+def _send(association: Any, report: EventReport) -> int | None:
+    read = association.dimse.get_msg
+    # pynetdicom's own thread would take the answer now and then, and drop it as unexpected.
+    association.dimse.get_msg = lambda block=False: read(block) if block else (None, None)
+    answer, _ = association.send_n_event_report(
+        report.information, report.event_type, report.class_uid, report.instance_uid
+    )
+    return int(answer.Status) if "Status" in answer else None

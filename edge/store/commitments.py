@@ -1,0 +1,164 @@
+"""Storage commitments: who asked for which instances, and whether the answer was taken.
+
+A request is here before it is acknowledged, so that it is answered after a crash too. Of what
+was answered only who asked, when, and for how many instances is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from edge.store.journal import Journal
+
+
+class Reference(NamedTuple):
+    """An instance as a scanner names it."""
+
+    sop_class_uid: str
+    instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Commitment:
+    """A request that waits for its answer.
+
+    Parameters
+    ----------
+    id : int
+    requester : str
+        AE title.
+    transaction_uid : str
+    references : tuple of Reference
+    asked, due : float
+        When it came, and when to try next; seconds since the epoch.
+    tries : int
+        How often it could not be answered.
+    """
+
+    id: int
+    requester: str
+    transaction_uid: str
+    references: tuple[Reference, ...]
+    asked: float
+    due: float
+    tries: int
+
+
+class Commitments:
+    """The commitments' side of the journal; threads may share it."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def keep(
+        self, requester: str, transaction_uid: str, references: Sequence[Reference], now: float
+    ) -> tuple[Commitment, dict[int, int]]:
+        """Keep a request durably; the same one again is answered again.
+
+        Returns
+        -------
+        Commitment
+        dict
+            The series of which it names every instance, and how many they hold; none while one
+            that it names is not here, for nobody knows of which series that is.
+        """
+        named = json.dumps(references, separators=(",", ":"))
+        with self._journal.transaction() as write:
+            row = write.execute(
+                "INSERT INTO commitments (requester, transaction_uid, named, number, asked, due)"
+                " VALUES (?,?,?,?,?,?) ON CONFLICT (requester, transaction_uid)"
+                " WHERE reported IS NULL AND given_up IS NULL DO UPDATE SET"
+                " named = excluded.named, number = excluded.number, asked = excluded.asked,"
+                " due = excluded.due, tries = 0 RETURNING *",
+                (requester, transaction_uid, named, len(references), now, now),
+            ).fetchone()
+            covered = _covered(write, references)
+            write.executemany(
+                "UPDATE series SET committed = ? WHERE id = ?",
+                [(count, series) for series, count in covered.items()],
+            )
+        return _commitment(row), covered
+
+    def waiting(self) -> tuple[Commitment, ...]:
+        """Return the requests that have no answer yet, the one that is due first first."""
+        with self._journal.reading() as read:
+            rows = read.execute(
+                "SELECT * FROM commitments WHERE reported IS NULL AND given_up IS NULL ORDER BY due"
+            ).fetchall()
+        return tuple(_commitment(row) for row in rows)
+
+    def reported(self, id_: int, now: float) -> None:
+        """Note that the requester took the answer."""
+        self._settle("reported", id_, now)
+
+    def given_up(self, id_: int, now: float) -> None:
+        """Note that the requester could not be told."""
+        self._settle("given_up", id_, now)
+
+    def _settle(self, how: str, id_: int, now: float) -> None:
+        with self._journal.transaction() as write:
+            write.execute(
+                f"UPDATE commitments SET {how} = ?, named = '[]', transaction_uid = ''"  # noqa: S608
+                " WHERE id = ? AND reported IS NULL AND given_up IS NULL",
+                (now, id_),
+            )
+
+    def tried(self, id_: int, due: float) -> None:
+        """Note that the requester was not reached, and when to try again."""
+        with self._journal.transaction() as write:
+            write.execute(
+                "UPDATE commitments SET tries = tries + 1, due = ? WHERE id = ?", (due, id_)
+            )
+
+
+def count_commitments(journal: Journal) -> dict[str, int]:
+    """Return how many requests wait, were answered, or were given up."""
+    with journal.reading() as read:
+        rows = read.execute(
+            "SELECT CASE WHEN reported IS NOT NULL THEN 'reported'"
+            " WHEN given_up IS NOT NULL THEN 'given_up' ELSE 'waiting' END AS state,"
+            " COUNT(*) AS number FROM commitments GROUP BY state"
+        ).fetchall()
+    return {"waiting": 0, "reported": 0, "given_up": 0} | {
+        row["state"]: row["number"] for row in rows
+    }
+
+
+def _commitment(row: sqlite3.Row) -> Commitment:
+    return Commitment(
+        id=row["id"],
+        requester=row["requester"],
+        transaction_uid=row["transaction_uid"],
+        references=tuple(Reference(*one) for one in json.loads(row["named"])),
+        asked=row["asked"],
+        due=row["due"],
+        tries=row["tries"],
+    )
+
+
+def _covered(read: sqlite3.Connection, references: Collection[Reference]) -> dict[int, int]:
+    """Return the series of which every instance is named, and how many copies they hold."""
+    named: Counter[int] = Counter()
+    for reference in references:
+        rows = read.execute(
+            "SELECT DISTINCT series_id FROM instances WHERE instance_uid = ?",
+            (reference.instance_uid,),
+        ).fetchall()
+        if not rows:
+            return {}
+        named.update(row["series_id"] for row in rows)
+    covered = {}
+    for series, count in named.items():
+        row = read.execute(
+            "SELECT COUNT(DISTINCT instance_uid) AS uids, COUNT(*) AS copies FROM instances"
+            " WHERE series_id = ?",
+            (series,),
+        ).fetchone()
+        if row["uids"] == count:
+            covered[series] = row["copies"]
+    return covered
