@@ -1,0 +1,121 @@
+"""What is sent of a decision, and its place in the queue, in the decision's own transaction."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edge.config import Results
+from edge.results.identity import Device, ObjectNames, Predecessor, new_uid
+from edge.results.report import Report
+from edge.store.documents import Documents, Kind
+from edge.store.study_key import StudyKey
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """All that an object is made of, beside the images.
+
+    Parameters
+    ----------
+    report : Report
+        What is said.
+    names : ObjectNames
+    device : Device
+    predecessor : Predecessor or None
+        Of a report: the one that it replaces.
+    """
+
+    report: Report
+    names: ObjectNames
+    device: Device
+    predecessor: Predecessor | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON values, to be sealed."""
+        return {
+            "report": self.report.as_json(),
+            "names": asdict(self.names),
+            "device": asdict(self.device),
+            "predecessor": None if self.predecessor is None else asdict(self.predecessor),
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Content:
+        """Read what `as_json` gave."""
+        predecessor = value["predecessor"]
+        return cls(
+            Report.from_json(value["report"]),
+            ObjectNames(**value["names"]),
+            Device(**value["device"]),
+            None if predecessor is None else Predecessor(**predecessor),
+        )
+
+
+class Desk:
+    """Queues what a decision calls for.
+
+    Parameters
+    ----------
+    documents : Documents
+    device : Device
+        Who speaks.
+    settings : Results
+        ``[results]`` of the configuration.
+    """
+
+    def __init__(self, documents: Documents, device: Device, settings: Results) -> None:
+        self._documents = documents
+        self._device = device
+        self._settings = settings
+
+    def keep(self, study_id: int, key: StudyKey, report: Report, *, replaces: bool) -> None:
+        """Queue the objects of a report; call it in the transaction that keeps the decision.
+
+        Parameters
+        ----------
+        study_id : int
+        key : StudyKey
+            Seals what they say.
+        report : Report
+        replaces : bool
+            Whether it takes the place of what was said of the study before.
+
+        Raises
+        ------
+        DocumentsError
+            If the journal cannot be written.
+        """
+        with self._documents.together():
+            earlier = [self._names(one) for one in self._documents.about(study_id, key, Kind.REPORT)]
+            before = earlier[-1] if earlier and replaces else None
+            for kind in wanted(report, self._settings, replaces=before is not None):
+                known = [self._names(one) for one in self._documents.about(study_id, key, kind)]
+                series = known[0].series_uid if known else new_uid()
+                content = Content(
+                    report,
+                    ObjectNames(series, new_uid(), len(known) + 1),
+                    self._device,
+                    Predecessor(before.series_uid, before.instance_uid)
+                    if before is not None and kind is Kind.REPORT
+                    else None,
+                )
+                self._documents.add(study_id, key, kind, content.as_json())
+
+    @staticmethod
+    def _names(about: dict[str, Any]) -> ObjectNames:
+        return ObjectNames(**about["names"])
+
+
+def wanted(report: Report, settings: Results, *, replaces: bool) -> tuple[Kind, ...]:
+    """Return which objects a report calls for.
+
+    A study that no model looked at is left out unless the site wants it: a page for each knee and
+    dose report would teach people to look away. Where a report stands in the PACS already it is
+    always replaced, for it no longer holds.
+    """
+    if report.outcome == "not_analysed" and not settings.not_analysed and not replaces:
+        return ()
+    if settings.key_images and report.key_images:
+        return (Kind.REPORT, Kind.KEY_IMAGES)
+    return (Kind.REPORT,)
