@@ -40,10 +40,12 @@ from edge.keys import KeyRing, pseudonym
 from edge.keys.tls import RENEW_DAYS
 from edge.metrics import Metrics, Standing
 from edge.packages import Shelf
+from edge.results.room import ResultsRoom
 from edge.retention.eraser import Eraser, Surroundings
 from edge.retention.keeper import Keeper
 from edge.service import ALIVE, READY, STOPPING, notify, watchdog_interval_s
 from edge.store.commitments import count_commitments
+from edge.store.documents import SWITCHED_OFF, Documents
 from edge.store.feedback import FeedbackStore
 from edge.store.keeping import Rule, usage
 from edge.store.lookup import count_studies
@@ -136,6 +138,14 @@ class Daemon:
                 feedback_topic(keys.site, keys.device),
             ),
         )
+        self._documents = Documents(self._store.journal)
+        self._results = (
+            ResultsRoom(config, self._documents, self._store.study, self._audit, self.metrics)
+            if config.results.enabled
+            else None
+        )
+        if self._results is None:
+            self._documents.give_up(SWITCHED_OFF)
         herald = Herald(
             ring,
             outbox,
@@ -145,6 +155,7 @@ class Daemon:
             audit=self._audit,
             metrics=self.metrics,
             on_told=self._on_told,
+            results=None if self._results is None else self._results.desk,
         )
         models = Models(self._packages, config.analysis.threads, shelf, self._note_engine)
         self._coordinator = Coordinator(
@@ -190,6 +201,9 @@ class Daemon:
                 rooms.callback(self._console.close)
             self._publisher.start()
             rooms.callback(self._publisher.stop)
+            if self._results is not None:
+                self._results.start()
+                rooms.callback(self._results.stop)
             self._coordinator.start()
             rooms.callback(self._coordinator.stop)
             self._keeper.start()
@@ -220,6 +234,8 @@ class Daemon:
 
     def _announce(self) -> None:
         self._announce_dicom()
+        if self._results is not None:
+            log.info("Results go to the PACS %s", self._results.pacs)
         names = ", ".join(f"{one.name} {one.version}" for one in self._packages)
         log.info("Models: %s", names or "none; studies are told of as not analysed")
         if not self._ring.current.centrals.by_kid:
@@ -264,6 +280,8 @@ class Daemon:
                 raise DaemonError("The analysis stopped by itself; its log line is above.")
             if not self._keeper.running:
                 raise DaemonError("The erasing stopped by itself; its log line is above.")
+            if self._results is not None and not self._results.running:
+                raise DaemonError("The sending to the PACS stopped by itself; see the log above.")
             stalled = time.monotonic() - self._coordinator.alive_at > _STALLED_S
             if interval is not None and not stalled and time.monotonic() >= next_sign:
                 notify(ALIVE)
@@ -274,6 +292,7 @@ class Daemon:
         counts = self._door.counts
         backlog = self._settlements.backlog()
         journal = self._store.journal
+        documents = self._documents.standing()
         return Standing(
             instances={
                 "stored": counts.stored,
@@ -289,6 +308,8 @@ class Daemon:
             unsettled=backlog.unsettled,
             oldest_unsettled_s=time.time() - backlog.oldest if backlog.oldest else 0.0,
             escalated=backlog.escalated,
+            results=documents.counts,
+            oldest_result_s=time.time() - documents.oldest if documents.oldest else 0.0,
             audit_entries=count_entries(journal),
             disk_free_bytes=shutil.disk_usage(self._config.storage.folder).free,
             studies_bytes=usage(journal).bytes,
@@ -330,5 +351,7 @@ class Daemon:
             send_drill(self._outbox, self._audit, self._ring.current, self._rules, DAEMON)
 
     def _on_told(self, study: int, alert: Alert) -> None:
+        if self._results is not None:
+            self._results.wake()
         if self._console is not None:
             self._console.board.told(study, alert)

@@ -47,6 +47,10 @@ class Standing:
         Age of the oldest of them, in seconds; 0 when there is none.
     escalated : int
         Of them, those that were sent on the second topic.
+    results : mapping
+        Objects for the PACS by state.
+    oldest_result_s : float
+        Age of the oldest that waits, in seconds; 0 when none does.
     audit_entries : int
     disk_free_bytes : int
     studies_bytes : int
@@ -63,6 +67,8 @@ class Standing:
     unsettled: int = 0
     oldest_unsettled_s: float = 0.0
     escalated: int = 0
+    results: Mapping[str, int] = field(default_factory=dict)
+    oldest_result_s: float = 0.0
     audit_entries: int = 0
     disk_free_bytes: int = 0
     studies_bytes: int = 0
@@ -144,6 +150,12 @@ class Metrics:
         self.logins = Counter(
             "scanside_console_logins", "Log-ins, let in or refused.", ["result"], registry=registry
         )
+        self.results = Counter(
+            "scanside_results",
+            "Objects offered to the PACS, by what came of it: stored, later, never.",
+            ["kind", "result"],
+            registry=registry,
+        )
         self.drills = Counter(
             "scanside_drills", "Test alarms, by how they went.", ["result"], registry=registry
         )
@@ -206,6 +218,10 @@ class _StandingCollector(Collector):
             ),
             now.waiting,
         )
+        yield _labelled(
+            GaugeMetricFamily("scanside_documents", "Objects for the PACS.", labels=["state"]),
+            now.results,
+        )
         gauges = {
             "intake_senders": ("Senders connected.", now.senders),
             "outbox_unsettled": ("Alerts that lack a receipt.", now.unsettled),
@@ -214,6 +230,10 @@ class _StandingCollector(Collector):
                 now.oldest_unsettled_s,
             ),
             "outbox_escalated": ("Unsettled alerts on the second topic.", now.escalated),
+            "documents_oldest_waiting_seconds": (
+                "Age of the oldest object that the PACS does not have.",
+                now.oldest_result_s,
+            ),
             "audit_entries": ("Entries in the audit.", now.audit_entries),
             "disk_free_bytes": ("Free disk where studies are kept.", now.disk_free_bytes),
             "studies_bytes": ("Disk that studies take.", now.studies_bytes),

@@ -23,16 +23,19 @@ GROWN = Progression("1.2.9", 120.0, "larger", 0.2, "1", "Larger than 120 days be
 
 
 def report(
-    *parts: SeriesResult, status: str = "final", change: Progression | None = None
+    *parts: SeriesResult, status: str = "final", change: Progression | None = None, first: int = 1
 ) -> Report:
-    """Return what is reported of series that are complete; one with a bleed if none is given."""
+    """Return what is reported of series that are complete; one with a bleed if none is given.
+
+    The first image of each series has the number `first`, and those after.
+    """
     series_of_study = parts or (series(finding(0.9)),)
     return report_of(
         decide(series_of_study, complete=True),
         alert_id="01930000-0000-7000-8000-000000000000",
         status=status,
         decided=DECIDED,
-        first_instances={one.series_uid: at for at, one in enumerate(series_of_study, start=1)},
+        first_instances={one.series_uid: at for at, one in enumerate(series_of_study, first)},
         engines={
             model.package.name: ("onnxruntime", "fp32")
             for one in series_of_study

@@ -21,6 +21,8 @@ from edge.feedback.inputs import PREFIX, label_of
 from edge.history.since import since
 from edge.keys import KeyRing
 from edge.metrics import Metrics
+from edge.results.desk import Desk
+from edge.results.report import report_of
 from edge.store.feedback import Score, Subject
 from edge.store.journal import StudyState
 from edge.store.outbox import NewAlert, Outbox, Outcome
@@ -49,6 +51,8 @@ class Herald:
     metrics : Metrics
     on_told : callable
         Is given the study's number and the alert, once both are kept; must not block.
+    results : Desk or None
+        Queues what goes to the PACS; None: nothing does.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class Herald:
         audit: Audit,
         metrics: Metrics,
         on_told: Callable[[int, Alert], None],
+        results: Desk | None = None,
     ) -> None:
         self._ring = ring
         self._outbox = outbox
@@ -71,6 +76,7 @@ class Herald:
         self._audit = audit
         self._metrics = metrics
         self._on_told = on_told
+        self._results = results
 
     def tell(
         self,
@@ -107,6 +113,7 @@ class Herald:
             )
             alert = compose(names, step, decision, facts, decided, head)
             said.append(alert)
+            self._report(study, decision, step, alert, facts)
             body = alert.to_json()
             sealed = seal(
                 body,
@@ -133,6 +140,36 @@ class Herald:
         self._count(step, decision, facts, decided)
         self._on_told(study.id, said[-1])
         return told
+
+    def _report(
+        self,
+        study: StudyInProgress,
+        decision: StudyDecision,
+        step: Step,
+        alert: Alert,
+        facts: StudyFacts,
+    ) -> None:
+        """Queue what goes to the PACS, in the transaction of the alert that says the same.
+
+        A provisional alert is for those who look at once; a report is of the whole study.
+        """
+        if self._results is None or not decision.complete:
+            return
+        report = report_of(
+            decision,
+            alert_id=alert.id,
+            status=alert.status,
+            decided=alert.timing.decided,
+            first_instances={
+                one.series_uid: next(iter(one.instances))
+                for one in study.series.values()
+                if one.instances
+            },
+            engines=facts.engines,
+            progression=facts.progression,
+        )
+        replaces = step.supersedes is not None
+        self._results.keep(study.id, study.key, report, replaces=replaces)
 
     def _count(
         self, step: Step, decision: StudyDecision, facts: StudyFacts, decided: datetime

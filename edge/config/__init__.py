@@ -8,6 +8,7 @@ from edge.config.default_file import default_toml
 from edge.config.dicom import Dicom
 from edge.config.kinds import ConfigError
 from edge.config.reading import load_config
+from edge.config.results import Results
 from edge.config.sections import (
     Alerts,
     Analysis,
@@ -31,6 +32,7 @@ __all__ = [
     "Dicom",
     "Log",
     "Oidc",
+    "Results",
     "Storage",
     "default_toml",
     "load_config",

@@ -20,6 +20,7 @@ from edge.config.kinds import (
     Port,
     Section,
 )
+from edge.config.results import Results
 
 
 class Device(Section):
@@ -263,7 +264,7 @@ class Log(Section):
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level.")
 
 
-TlsPair = TypeVar("TlsPair", Dicom, Broker, Console)
+TlsPair = TypeVar("TlsPair", Dicom, Broker, Results, Console)
 
 
 class Config(Section):
@@ -275,11 +276,12 @@ class Config(Section):
     analysis: Analysis = Analysis()
     broker: Broker = Broker()
     alerts: Alerts = Alerts()
+    results: Results = Results()
     console: Console = Console()
     oidc: Oidc = Oidc()
     log: Log = Log()
 
-    @field_validator("dicom", "broker", "console")
+    @field_validator("dicom", "broker", "results", "console")
     @classmethod
     def _tls_pair(cls, section: TlsPair) -> TlsPair:
         if (section.cert is None) != (section.key is None):

@@ -87,7 +87,9 @@ class Desk:
             If the journal cannot be written.
         """
         with self._documents.together():
-            earlier = [self._names(one) for one in self._documents.about(study_id, key, Kind.REPORT)]
+            earlier = [
+                self._names(one) for one in self._documents.about(study_id, key, Kind.REPORT)
+            ]
             before = earlier[-1] if earlier and replaces else None
             for kind in wanted(report, self._settings, replaces=before is not None):
                 known = [self._names(one) for one in self._documents.about(study_id, key, kind)]

@@ -24,9 +24,9 @@ from edge.store.journal import Journal
 from edge.store.records import open_json, seal_json
 from edge.store.study_key import StudyKey
 
-RESEND_S = (5.0, 3600.0)  # from a failed sending of one object to the next: first, longest
+SWITCHED_OFF = "[results] is switched off"
 
-_WAITS = "stored IS NULL AND refused IS NULL"
+RESEND_S = (5.0, 3600.0)  # from a failed sending of one object to the next: first, longest
 
 
 class Kind(str, Enum):
@@ -95,6 +95,11 @@ class DocumentsStanding:
     refused: int
     oldest: float | None
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return how many stand where, by state."""
+        return {"waiting": self.waiting, "stored": self.stored, "refused": self.refused}
+
 
 class Documents:
     """The objects in the journal; threads and processes may share it.
@@ -135,8 +140,9 @@ class Documents:
         """Return the oldest object that is due and not behind another of its study, if any."""
         with _as_documents_error(), self._journal.reading() as read:
             row = read.execute(
-                f"SELECT * FROM documents WHERE {_WAITS} AND due <= ? AND NOT EXISTS"
-                " (SELECT 1 FROM documents AS earlier WHERE earlier.study_id = documents.study_id"
+                "SELECT * FROM documents WHERE stored IS NULL AND refused IS NULL AND due <= ?"
+                " AND NOT EXISTS (SELECT 1 FROM documents AS earlier"
+                "  WHERE earlier.study_id = documents.study_id"
                 "  AND earlier.id < documents.id AND earlier.stored IS NULL"
                 "  AND earlier.refused IS NULL) ORDER BY id LIMIT 1",
                 (time.time(),),
@@ -145,11 +151,19 @@ class Documents:
 
     def stored(self, number: int, answer: str) -> None:
         """Note that the PACS has an object."""
-        self._set(number, "stored = ?, answer = ?", time.time(), answer)
+        with _as_documents_error(), self._journal.transaction() as write:
+            write.execute(
+                "UPDATE documents SET stored = ?, answer = ? WHERE id = ?",
+                (time.time(), answer, number),
+            )
 
     def refused(self, number: int, answer: str) -> None:
         """Note that an object will not be had; it is not sent again until somebody asks."""
-        self._set(number, "refused = ?, answer = ?", time.time(), answer)
+        with _as_documents_error(), self._journal.transaction() as write:
+            write.execute(
+                "UPDATE documents SET refused = ?, answer = ? WHERE id = ?",
+                (time.time(), answer, number),
+            )
 
     def failed(self, number: int, answer: str) -> None:
         """Note that an object could not be stored now, and let it wait, longer each time."""
@@ -173,15 +187,25 @@ class Documents:
             ).fetchall()
         return sorted(row["id"] for row in rows)
 
+    def give_up(self, why: str) -> None:
+        """Let nothing wait any more, as when nothing is sent at all; somebody can ask again."""
+        with _as_documents_error(), self._journal.transaction() as write:
+            write.execute(
+                "UPDATE documents SET refused = ?, answer = ?"
+                " WHERE stored IS NULL AND refused IS NULL",
+                (time.time(), why),
+            )
+
     def catch_up(self) -> None:
         """Let nothing wait longer than it may, after a clock was put back."""
         now = time.time()
         with _as_documents_error(), self._journal.transaction() as write:
             write.execute(
-                f"UPDATE documents SET due = ? WHERE {_WAITS} AND due > ?", (now, now + RESEND_S[1])
+                "UPDATE documents SET due = ? WHERE stored IS NULL AND refused IS NULL AND due > ?",
+                (now, now + RESEND_S[1]),
             )
 
-    def list(self, limit: int, study_id: int | None = None) -> list[DocumentLine]:
+    def latest(self, limit: int, study_id: int | None = None) -> list[DocumentLine]:
         """Return the latest objects, newest first; of one study, if `study_id` is given."""
         with _as_documents_error(), self._journal.reading() as read:
             rows = read.execute(
@@ -214,19 +238,13 @@ class Documents:
         """Return how many objects stand where."""
         with _as_documents_error(), self._journal.reading() as read:
             waiting, oldest = read.execute(
-                f"SELECT COUNT(*), MIN(created) FROM documents WHERE {_WAITS}"
+                "SELECT COUNT(*), MIN(created) FROM documents"
+                " WHERE stored IS NULL AND refused IS NULL"
             ).fetchone()
-            (stored,) = read.execute(
-                "SELECT COUNT(*) FROM documents WHERE stored IS NOT NULL"
-            ).fetchone()
-            (refused,) = read.execute(
-                "SELECT COUNT(*) FROM documents WHERE refused IS NOT NULL"
+            stored, refused = read.execute(
+                "SELECT COUNT(stored), COUNT(refused) FROM documents"
             ).fetchone()
         return DocumentsStanding(waiting, stored, refused, oldest)
-
-    def _set(self, number: int, what: str, *values: object) -> None:
-        with _as_documents_error(), self._journal.transaction() as write:
-            write.execute(f"UPDATE documents SET {what} WHERE id = ?", (*values, number))
 
 
 def resend_after_s(attempts: int) -> float:

@@ -23,6 +23,7 @@ from edge.store.journal import Journal, StudyState
 EMPTIED = frozenset(
     {
         "commitments",
+        "documents",
         "feedback",
         "heatmaps",
         "instances",
@@ -53,6 +54,8 @@ _UNDELIVERED = (
 _UNSENT = (
     "SELECT number FROM feedback WHERE study_id = :study AND published IS NULL AND sealed != x''"
 )
+# Objects that the PACS does not have yet; what it will not have waits for nobody.
+_UNFILED = "SELECT id FROM documents WHERE study_id = :study AND stored IS NULL AND refused IS NULL"
 _INSTANCES = (
     "SELECT instances.id FROM instances JOIN series ON series.id = series_id"
     " WHERE study_id = :study"
@@ -72,6 +75,11 @@ _STEPS = (
     " lapsed = CASE WHEN settled IS NULL THEN COALESCE(lapsed, :now) ELSE lapsed END"
     " WHERE study_id = :study",
     "UPDATE feedback SET word = x'', sealed = x'' WHERE study_id = :study",
+    # That the PACS has objects of it stays: they are there still.
+    "UPDATE documents SET about = x'',"
+    " answer = CASE WHEN stored IS NULL THEN 'erased before it was sent' ELSE answer END,"
+    " refused = CASE WHEN stored IS NULL THEN COALESCE(refused, :now) END"
+    " WHERE study_id = :study",
     "UPDATE studies SET wrapped_key = x'', identity = x'', pseudonym = '',"
     " study_uid = 'erased:' || id, state = 'erased' WHERE id = :study",
 )
@@ -87,6 +95,10 @@ class Hindrance(str, Enum):
     UNDELIVERED = (
         "central has not had all that was said of it; --undelivered erases it all the same, and "
         "central will miss those numbers"
+    )
+    UNFILED = (
+        "the PACS has not had all that is sent of it (scanside results list); --undelivered erases "
+        "it all the same"
     )
     UNACKNOWLEDGED = (
         "nobody acknowledged its flag; do so on the console, or --unacknowledged erases it all the "
@@ -106,7 +118,8 @@ class Order:
     reason : str
         Without patient data: it is kept.
     undelivered : bool
-        Also if central has not had every alert and every physician's word of it.
+        Also if central has not had every alert and every physician's word of it, or the PACS
+        every object.
     unacknowledged : bool
         Also if nobody acknowledged its flag.
     number : int or None
@@ -135,6 +148,8 @@ class ErasureFacts:
         Its alerts that are not settled, by number.
     unsent : int
         Physicians' words on it that the broker has not taken.
+    unfiled : int
+        Objects of it that the PACS does not have yet.
     pressing : bool
         Whether it has a flag that nobody acknowledged.
     """
@@ -143,6 +158,7 @@ class ErasureFacts:
     instances: int = 0
     undelivered: tuple[int, ...] = ()
     unsent: int = 0
+    unfiled: int = 0
     pressing: bool = False
 
 
@@ -166,6 +182,8 @@ def hindrance(facts: ErasureFacts, order: Order) -> Hindrance | None:
         return Hindrance.UNACKNOWLEDGED
     if (facts.undelivered or facts.unsent) and not order.undelivered:
         return Hindrance.UNDELIVERED
+    if facts.unfiled and not order.undelivered:
+        return Hindrance.UNFILED
     return None
 
 
@@ -201,15 +219,16 @@ def erase(write: sqlite3.Connection, order: Order, *, pressing: bool) -> Erased 
 def _facts(read: sqlite3.Connection, study_id: int, *, pressing: bool) -> ErasureFacts:
     one = {"study": study_id}
     row = read.execute("SELECT state FROM studies WHERE id = :study", one).fetchone()
-    undelivered, unsent, instances = (
+    undelivered, unsent, unfiled, instances = (
         tuple(found[0] for found in read.execute(query, one).fetchall())
-        for query in (_UNDELIVERED, _UNSENT, _INSTANCES)
+        for query in (_UNDELIVERED, _UNSENT, _UNFILED, _INSTANCES)
     )
     return ErasureFacts(
         state=None if row is None else StudyState(row["state"]),
         instances=len(instances),
         undelivered=undelivered,
         unsent=len(unsent),
+        unfiled=len(unfiled),
         pressing=pressing,
     )
 

@@ -269,6 +269,7 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX erasures_asked ON erasures (id) WHERE answered IS NULL;
     CREATE INDEX erasures_unfinished ON erasures (id)
         WHERE answered IS NOT NULL AND refused IS NULL AND compacted IS NULL;
+    """,
     """
     CREATE TABLE documents (
         id INTEGER PRIMARY KEY,

@@ -18,6 +18,8 @@ _SETTLED = """
             AND settled IS NULL AND lapsed IS NULL)
         AND NOT EXISTS (SELECT 1 FROM feedback WHERE study_id = studies.id
             AND published IS NULL AND sealed != x'')
+        AND NOT EXISTS (SELECT 1 FROM documents WHERE study_id = studies.id
+            AND stored IS NULL AND refused IS NULL)
     ORDER BY id LIMIT ?
 """
 
@@ -79,7 +81,7 @@ def usage(journal: Journal) -> Usage:
 def to_go(journal: Journal, rule: Rule, now: float) -> Iterator[tuple[int, str]]:
     """Yield studies that are kept no longer, by number and with the reason, the oldest first.
 
-    Those that are not decided, or of which central has not had all, are left out. Because of their
+    Those that are not decided, or of which central or the PACS has not had all, are left out. Because of their
     size studies are named for as long as all together take too much: whoever takes them one by one,
     and erases them, takes no more than needed.
 

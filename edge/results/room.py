@@ -1,0 +1,57 @@
+"""What the daemon has for the PACS, put together: the desk that queues, the courier that sends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edge.audit import Audit
+from edge.config import Config
+from edge.metrics import Metrics
+from edge.results.courier import Courier, CourierState
+from edge.results.desk import Desk
+from edge.results.identity import Device
+from edge.results.pacs import Pacs
+from edge.store.documents import Documents
+from edge.store.records import StoredStudy
+
+
+class ResultsRoom:
+    """Reports and key images, from a decision to the PACS.
+
+    Parameters
+    ----------
+    config : Config
+        With ``[results] enabled``.
+    documents : Documents
+        The queue.
+    find_study : callable
+        Returns a study by its number; raises LookupError when it is not here any more.
+    audit : Audit
+    metrics : Metrics
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        documents: Documents,
+        find_study: Callable[[int], StoredStudy],
+        audit: Audit,
+        metrics: Metrics,
+    ) -> None:
+        device = Device(config.device.name, config.device.site)
+        self.desk = Desk(documents, device, config.results)
+        self.pacs = Pacs(config.results, config.dicom.ae_title)
+        self._courier = Courier(self.pacs, documents, find_study, audit, metrics)
+        self.start = self._courier.start
+        self.stop = self._courier.stop
+        self.wake = self._courier.wake
+
+    @property
+    def running(self) -> bool:
+        """Whether the courier lives."""
+        return self._courier.running
+
+    @property
+    def state(self) -> CourierState:
+        """How the PACS was when it was last needed."""
+        return self._courier.state
