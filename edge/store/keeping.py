@@ -81,9 +81,9 @@ def usage(journal: Journal) -> Usage:
 def to_go(journal: Journal, rule: Rule, now: float) -> Iterator[tuple[int, str]]:
     """Yield studies that are kept no longer, by number and with the reason, the oldest first.
 
-    Those that are not decided, or of which central or the PACS has not had all, are left out. Because of their
-    size studies are named for as long as all together take too much: whoever takes them one by one,
-    and erases them, takes no more than needed.
+    Those that are not decided, or of which central or the PACS has not had all, are left out.
+    Because of their size studies are named for as long as all together take too much: whoever takes
+    them one by one, and erases them, takes no more than needed.
 
     Parameters
     ----------

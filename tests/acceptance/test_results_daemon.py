@@ -30,7 +30,10 @@ def test_reports_reach_orthanc_though_it_was_away_and_the_daemon_killed(tmp_path
             "ae_title": TITLE,
             "timeout_s": 10,
         }
-        settings = {"results": results, "analysis": {"last_resort_s": 2}}
+        settings: dict[str, dict[str, object]] = {
+            "results": results,
+            "analysis": {"last_resort_s": 2},
+        }
         with LocalSite(tmp_path / "site", on_alert=watch.on_alert, settings=settings) as site:
             bleed = head_ct_series(lesion=True, slices=16, seed=1)
             told = _send(site, watch, bleed)
