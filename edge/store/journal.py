@@ -271,22 +271,6 @@ MIGRATIONS: tuple[str, ...] = (
         WHERE answered IS NOT NULL AND refused IS NULL AND compacted IS NULL;
     """,
     """
-    CREATE TABLE documents (
-        id INTEGER PRIMARY KEY,
-        study_id INTEGER NOT NULL REFERENCES studies (id),
-        kind TEXT NOT NULL,                  -- report, key_images
-        about BLOB NOT NULL,                 -- sealed: its UIDs, and what it says
-        created REAL NOT NULL,
-        attempts INTEGER NOT NULL DEFAULT 0, -- sendings that failed, since it was last asked for
-        due REAL NOT NULL,                   -- not before
-        answer TEXT NOT NULL DEFAULT '',     -- what came of the last one, without patient data
-        stored REAL,                         -- when the PACS had it
-        refused REAL                         -- when it was given up, until somebody asks again
-    ) STRICT;
-    CREATE INDEX documents_of_study ON documents (study_id, id);
-    CREATE INDEX documents_waiting ON documents (id) WHERE stored IS NULL AND refused IS NULL;
-    """,
-    """
     CREATE TABLE commitments (
         id INTEGER PRIMARY KEY,
         requester TEXT NOT NULL,             -- AE title
@@ -303,6 +287,22 @@ MIGRATIONS: tuple[str, ...] = (
         WHERE reported IS NULL AND given_up IS NULL;
     -- How many instances a series had when a storage commitment request named them all.
     ALTER TABLE series ADD COLUMN committed INTEGER NOT NULL DEFAULT 0;
+    """,
+    """
+    CREATE TABLE documents (
+        id INTEGER PRIMARY KEY,
+        study_id INTEGER NOT NULL REFERENCES studies (id),
+        kind TEXT NOT NULL,                  -- report, key_images
+        about BLOB NOT NULL,                 -- sealed: its UIDs, and what it says
+        created REAL NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0, -- sendings that failed, since it was last asked for
+        due REAL NOT NULL,                   -- not before
+        answer TEXT NOT NULL DEFAULT '',     -- what came of the last one, without patient data
+        stored REAL,                         -- when the PACS had it
+        refused REAL                         -- when it was given up, until somebody asks again
+    ) STRICT;
+    CREATE INDEX documents_of_study ON documents (study_id, id);
+    CREATE INDEX documents_waiting ON documents (id) WHERE stored IS NULL AND refused IS NULL;
     """,
 )
 
