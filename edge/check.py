@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from edge.keys import DeviceKeys, load_recipients
 from edge.keys.tls import RENEW_DAYS, TlsCertificate, read_certificate
 from edge.packages import Found, Shelf, State
 from edge.store.journal import Journal, JournalError
+from edge.store.keeping import Rule, overdue, usage
 from edge.store.outbox import Outbox
 from engines import EngineError, PackageError, serve
 
@@ -74,6 +76,7 @@ def check(file: Path) -> list[CheckResult]:
         _keys,
         _disk,
         _journal,
+        _retention,
         _models,
         _dicom,
         _broker,
@@ -199,6 +202,35 @@ def _journal(config: Config) -> Iterator[CheckResult]:
         yield CheckResult("journal", Grade.BAD, str(error))
         return
     yield CheckResult("journal", Grade.GOOD, f"{backlog} alerts wait for the broker")
+
+
+def _retention(config: Config) -> Iterator[CheckResult]:
+    """Say how long studies are kept, and what they take."""
+    rule, file = Rule.of(config.storage), config.storage.folder / "journal.db"
+    ends = [] if rule.seconds is None else [f"for {rule.seconds / 86400:g} days"]
+    ends += [] if rule.bytes is None else [f"up to {rule.bytes / 1e9:g} GB"]
+    text = f"studies are kept {' and '.join(ends) or 'until somebody erases them'}"
+    if not file.exists():
+        yield CheckResult("retention", Grade.GOOD, text)
+        return
+    try:
+        with closing(Journal(file, read_only=True)) as journal:
+            here, held = usage(journal), overdue(journal, rule, time.time())
+    except JournalError:
+        return  # said of the journal
+    if here.oldest is not None:
+        since = datetime.fromtimestamp(here.oldest).astimezone()
+        text += f"; {here.studies} since {since:%Y-%m-%d}, {here.bytes / 1e9:.1f} GB"
+    if not held:
+        yield CheckResult("retention", Grade.GOOD, text)
+        return
+    yield CheckResult(
+        "retention",
+        Grade.WARNING,
+        f"{text}; {held} should be gone",
+        "Their flags are not acknowledged, or central has not had all that was said of them. "
+        "See them with: scanside studies list; erase one with: scanside studies erase",
+    )
 
 
 def _models(config: Config) -> Iterator[CheckResult]:

@@ -22,6 +22,7 @@ from edge.console.sessions import Sessions
 from edge.console.training import Training
 from edge.console.verdicts import Verdicts
 from edge.metrics import Metrics
+from edge.store.keeping import Rule
 from engines import ModelPackage
 
 
@@ -52,6 +53,8 @@ class Desk:
         The hospital's own log-in, where there is one.
     metrics_token : str or None
         Lets a monitoring server in.
+    kept : Rule
+        How long studies are kept.
     pages : Pages
     """
 
@@ -71,6 +74,7 @@ class Desk:
     packages: Sequence[ModelPackage]
     oidc: OidcLogin | None
     metrics_token: str | None
+    kept: Rule
     pages: Pages = field(default_factory=Pages)
 
     @property

@@ -40,6 +40,7 @@ from edge.metrics import Metrics
 from edge.store.certificates import CertificateStore
 from edge.store.feedback import FeedbackStore
 from edge.store.heatmaps import heatmaps
+from edge.store.keeping import Rule
 from edge.store.studies import Store
 from engines import ModelPackage
 
@@ -132,6 +133,7 @@ class ConsoleRoom:
             packages=packages,
             oidc=oidc_of(config),
             metrics_token=_secret(self._settings.metrics_token_file, "[console] metrics_token"),
+            kept=Rule.of(config.storage),
             pages=self._pages,
         )
         self._server = ConsoleServer(

@@ -47,9 +47,17 @@ class Database:
                 raise
 
     def fold(self) -> None:
-        """Write the log back into the database and empty it: what was deleted is in neither."""
+        """Write the log back into the database and empty it: what was deleted is in neither.
+
+        Raises
+        ------
+        sqlite3.OperationalError
+            If another program reads all the while, or there is no room.
+        """
         with self._lock:
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            busy, *_ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise sqlite3.OperationalError("another program reads the database")
 
     def compact(self) -> None:
         """Write every page anew, and the log back.

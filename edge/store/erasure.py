@@ -313,8 +313,8 @@ class Erasures:
     def compact(self, *, longest_s: float) -> None:
         """Have the journal written anew where that is due: at once after what a person ordered.
 
-        What the appliance erased by itself waits until the first of it is `longest_s` old: a
-        journal of a gigabyte takes some ten seconds, in which nothing is stored.
+        What the appliance erased by itself waits until the first of it is `longest_s` old: while a
+        large journal is written, nothing is stored for seconds.
 
         Raises
         ------

@@ -9,6 +9,7 @@ from edge.config import Storage
 from edge.store.journal import Journal
 
 _AT_ONCE = 100
+_GRACE_S = 86400.0
 # What stands in the way of an erasure that nobody asked for, as far as the journal knows: as
 # `edge.store.erasure.hindrance` has it.
 _SETTLED = """
@@ -48,6 +49,10 @@ class Rule:
             None if gigabytes is None else int(gigabytes * 1e9),
         )
 
+    def until(self, last_byte: float) -> float | None:
+        """Return until when a study is kept, seconds since the epoch; None: without end."""
+        return None if self.seconds is None else last_byte + self.seconds
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -78,6 +83,21 @@ def usage(journal: Journal) -> Usage:
     return Usage(row["studies"], int(row["bytes"]), row["oldest"])
 
 
+def overdue(journal: Journal, rule: Rule, now: float) -> int:
+    """Return how many studies are here that would have gone by their age, but for what holds them.
+
+    A day is given: whoever has to acknowledge, or to receive, may be late.
+    """
+    if rule.seconds is None:
+        return 0
+    with journal.reading() as read:
+        (held,) = read.execute(
+            "SELECT COUNT(*) FROM studies WHERE state != 'erased' AND last_byte < ?",
+            (now - rule.seconds - _GRACE_S,),
+        ).fetchone()
+    return int(held)
+
+
 def to_go(journal: Journal, rule: Rule, now: float) -> Iterator[tuple[int, str]]:
     """Yield studies that are kept no longer, by number and with the reason, the oldest first.
 
@@ -97,9 +117,9 @@ def to_go(journal: Journal, rule: Rule, now: float) -> Iterator[tuple[int, str]]
         for kept in found:
             last = kept.study_id
             if rule.seconds is not None and kept.last_byte < now - rule.seconds:
-                yield kept.study_id, f"older than {rule.seconds / 86400:g} days"
+                yield kept.study_id, f"keep_days = {rule.seconds / 86400:g}"
             elif rule.bytes is not None and usage(journal).bytes > rule.bytes:
-                yield kept.study_id, f"the oldest, above {rule.bytes / 1e9:g} GB"
+                yield kept.study_id, f"keep_gb = {rule.bytes / 1e9:g}"
             elif rule.seconds is None or kept.first_byte >= now - rule.seconds:
                 return  # those that came later are younger still
 

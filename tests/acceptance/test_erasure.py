@@ -77,14 +77,19 @@ def test_an_erased_study_is_in_no_file_its_neighbour_is_whole_and_sent_again_it_
     gone, stays = sent(site, watch, 1), sent(site, watch, 2)
     for study in (1, 2):
         wait_until_settled(site, study)
+    coming = head_ct_series(lesion=False, slices=12, seed=3)
+    assert send(coming[:4], site.appliance.peer).ok  # more were announced
+    early = site.appliance.run_cli("studies", "erase", "3", *WHY)
+    assert (early.returncode, early.stdout[:37]) == (1, "Study 3 was not erased: it is still c")
+    assert send(coming[4:], site.appliance.peer).ok
     done = site.appliance.run_cli("studies", "erase", "1", *WHY)
     assert (done.returncode, done.stdout) == (0, "Study 1 is erased.\n"), done.stderr
     folder = site.appliance.folder / "studies"
     assert found(site.appliance.folder, gone) == []
     assert found(folder, stays)
     shown = json.loads(site.appliance.run_cli("studies", "list", "--json").stdout)
-    assert [one["state"] for one in shown] == ["decided", "erased"]
-    assert [one["told"] is None for one in shown] == [False, True]
+    assert [one["state"] for one in shown[1:]] == ["decided", "erased"]
+    assert [one["told"] is None for one in shown[1:]] == [False, True]
     assert site.appliance.run_cli("audit", "verify").returncode == 0
     metrics = httpx.get(
         f"https://127.0.0.1:{site.appliance.console_port}/metrics",
@@ -100,9 +105,20 @@ def test_an_erased_study_is_in_no_file_its_neighbour_is_whole_and_sent_again_it_
     assert watch.wait_for_final(again, DONE_S), site.appliance.tail()
     shown = json.loads(site.appliance.run_cli("studies", "list", "--json").stdout)
     states = [(one["id"], one["state"]) for one in shown]
-    assert states == [(3, "decided"), (2, "decided"), (1, "erased")]
+    assert states == [(4, "decided"), (3, "decided"), (2, "decided"), (1, "erased")]
     assert again.alert is not None
-    assert again.alert.sequence == 3
+    assert again.alert.sequence == 4
+
+    # A rule makes the appliance erase by itself what central has had.
+    for study in (3, 4):
+        wait_until_settled(site, study)
+    keep(site, keep_days=0.000001)
+    for study in (2, 3, 4):
+        wait_until(site, "removed", study)
+    assert found(site.appliance.folder, stays) == []
+    shown = json.loads(site.appliance.run_cli("studies", "list", "--json").stdout)
+    assert {one["state"] for one in shown} == {"erased"}
+    assert shown[0]["erased"]["reason"] == "keep_days = 1e-06"
 
 
 def test_an_appliance_that_is_killed_while_it_erases_goes_on_where_it_was(
@@ -125,6 +141,15 @@ def test_an_appliance_that_is_killed_while_it_erases_goes_on_where_it_was(
     assert site.appliance.run_cli("audit", "verify").returncode == 0
 
 
+def keep(site: LocalSite, *, keep_days: float) -> None:
+    """Set how long studies are kept, and start anew."""
+    text = site.appliance.config.read_text(encoding="utf-8")
+    changed = text.replace("# keep_days =", f"keep_days = {keep_days:f}")
+    site.appliance.config.write_text(changed, encoding="utf-8")
+    site.appliance.stop()
+    site.appliance.start(wait_for="READY=1")
+
+
 def order(folder: Path, *, studies: int) -> None:
     """Leave orders in the journal, as commands do when the power goes before the answer."""
     with closing(Journal(folder / "journal.db")) as journal:
@@ -141,8 +166,10 @@ def wait_until(site: LocalSite, how_far: str, study: int) -> None:
     ) as found:
         for _ in range(int(DONE_S / 0.01)):
             with found.reading() as read:
-                row = read.execute("SELECT * FROM erasures WHERE study_id = ?", (study,)).fetchone()
-            if row[how_far] is not None:
+                rows = read.execute(
+                    "SELECT * FROM erasures WHERE study_id = ? AND refused IS NULL", (study,)
+                ).fetchall()
+            if any(row[how_far] is not None for row in rows):
                 return
             pause.wait(0.01)
     pytest.fail(f"Study {study} was not erased: {site.appliance.tail()}")

@@ -203,3 +203,27 @@ def test_service_sees_how_the_machine_does_and_no_image(
         answer = page.request.get(f"{address}/study/2/image/17/0")
         assert answer.status == 403
     assert "study.viewed" in site.appliance.run_cli("audit", "show", "--json").stdout
+
+
+def test_a_study_that_is_erased_while_it_is_looked_at_is_shown_as_erased_from_then_on(
+    page: Page, site: LocalSite, address: str
+) -> None:
+    expect(page.get_by_text("Kept here until an administrator erases it.")).to_be_visible()
+    page.get_by_label("Beside it").select_option(index=1)
+    expect(page.locator("canvas")).to_have_count(2)
+    assert page.request.get(f"{address}/study/1/image/1/0").ok
+    done = site.appliance.run_cli("studies", "erase", "1", "--reason", "ours", "--undelivered")
+    assert done.returncode == 0, done.stdout
+    assert page.request.get(f"{address}/study/1/image/1/0").status == 404
+    assert page.request.get(f"{address}/study/1/pictures").status == 404
+    assert page.goto(f"{address}/study/1").status == 410  # type: ignore[union-attr]
+    expect(page.get_by_role("heading", name="This study was erased")).to_be_visible()
+    page.goto(f"{address}/study/2")
+    expect(page.locator("canvas[data-index]")).to_be_visible()
+    expect(page.get_by_label("Beside it")).to_have_count(0)
+    page.goto(address)
+    card = page.locator("#study-1")
+    expect(card).to_contain_text("Erased")
+    expect(card).not_to_contain_text("Nothing flagged")
+    assert violations(page) == []
+    shoot(page, "board-with-erased")

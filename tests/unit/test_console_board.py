@@ -208,3 +208,18 @@ def test_a_provisional_flag_is_shown_as_such() -> None:
     card = after(replace(PROVISIONAL, sequence=7))
     assert card.alert is not None
     assert card.alert.status == "provisional"
+
+
+def test_an_erased_study_says_nothing_but_that_and_presses_nobody() -> None:
+    shown = board()
+    shown.fill([after(CRITICAL)])
+    shown.erased(1)
+    shown.erased(9)
+    card = shown.card(1)
+    assert card is not None
+    assert (card.tone, card.pressing, card.flags, card.alert) == (Tone.ERASED, False, (), None)
+    assert (card.name, card.arrived.pseudonym, card.arrived.modality) == ("", "", "")
+    assert words.TONES[card.tone] == "Erased"
+    shown.told(1, replace(CRITICAL, sequence=8))
+    assert shown.card(1) == card, "what was decided in the same moment does not come back"
+    assert shown.escalate(1e9) is None
