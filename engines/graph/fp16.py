@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import onnx
 from onnx import TensorProto
 
+from engines.graph.constants import widened
 from engines.graph.errors import GraphError
 from engines.graph.model import check_result
 from engines.graph.observe import observe
@@ -67,6 +68,7 @@ def to_fp16(model: onnx.ModelProto, samples: Sequence[Feeds]) -> HalfGraph:
             f"fp16 needs onnxconverter-common ({error}). Install it with: "
             "pip install onnxconverter-common"
         ) from error
+    model = widened(model)
     seen = observe(model, samples)
     kept = {item.node: item for item in overflowing(model, seen)}
     kept.update({item.node: item for item in steep_or_summing(model, seen)})

@@ -190,3 +190,9 @@ def test_a_missing_model_or_description_is_named(folder: Path) -> None:
 def test_a_description_that_is_not_utf8_is_refused(folder: Path) -> None:
     (folder / "model.toml").write_bytes(b'[model]\nname = "\xff"')
     assert "not UTF-8" in refusal(folder)
+
+
+def test_all_weights_that_ship_stay_under_8_mb_together() -> None:
+    files = list(shipped_packages().glob("*/model.onnx"))
+    assert len(files) >= 5
+    assert sum(file.stat().st_size for file in files) < 8_000_000

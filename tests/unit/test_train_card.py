@@ -13,6 +13,7 @@ from engines.package import digest_of
 from tools.train import card, plan_file
 from tools.train.assess import Bin, Figure, Settled
 from tools.train.measure import Interval
+from tools.train.unknown import Turned, Unknown
 
 
 def found(place: int, *, reliable: bool) -> card.Finding:
@@ -45,9 +46,9 @@ def test_the_description_of_a_package_is_read_back_as_it_was_written(tmp_path: P
         sets=(("trained", 30, 3), ("tested", 10, 1)),
         how="",
         findings=(found(0, reliable=True), found(1, reliable=False)),
-        limit=1.75,
-        strangers=(("noise", 40, 1.0), ("knee", 10, 0.5)),
-        beyond=0.01,
+        unknown=Unknown(
+            1.75, (Turned("noise", 40, 40), Turned("knee", 10, 5)), Turned("test pictures", 200, 2)
+        ),
         speeds=(card.Speed("fp32", 9.5, 0.0),),
         machine="a machine",
         extra=(),
@@ -67,7 +68,8 @@ def test_the_description_of_a_package_is_read_back_as_it_was_written(tmp_path: P
     assert package.limits.startswith("At the threshold it missed 1 of 4 test studies")
     text = (tmp_path / "CARD.md").read_text(encoding="utf-8")
     assert "| Intracranial hemorrhage | study AUC | 0.900 | 0.700 to 1.000 | 4 | 10 |" in text
-    assert "90.0% of 50 pictures that it should not judge were" in text
+    assert "90.0% of 50 pictures that it should not judge were turned away" in text
+    assert "1.0% of 200 test pictures, which it should" in text
 
 
 @pytest.mark.parametrize("name", plan_file.known())

@@ -65,20 +65,16 @@ def stirred(plan: Plan, *, seed: int = 0) -> Any:
 
 
 def test_folding_the_normalisation_changes_no_answer() -> None:
-    from tools.train.distance import Familiar  # noqa: PLC0415
     from tools.train.export import folded  # noqa: PLC0415
-    from tools.train.network import Committee, signature  # noqa: PLC0415
+    from tools.train.network import Committee  # noqa: PLC0415
 
     plan = small()
     trained = Committee([stirred(plan), stirred(plan, seed=1)]).eval()
     picture = torch.rand(3, 6, 32, 32)
     with torch.inference_mode():
-        marks = signature(picture, trained.looks(picture)[1]).numpy()
-        known = Familiar(marks.mean(axis=0), np.eye(marks.shape[1], dtype=np.float32), 1.0)
-        logits, distance = folded(trained, (2, 0), known)(picture)
+        logits = folded(trained, (2, 0))(picture)
         expected = trained(picture)[:, [2, 0]]
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
-    np.testing.assert_allclose(distance[:, 0].numpy(), known.distance(marks), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", plan_file.known())
@@ -136,7 +132,7 @@ def test_members_are_taught_from_beginnings_of_their_own_and_judge_by_their_mean
     picture = torch.rand(2, 6, 32, 32)
     with torch.inference_mode():
         mean = (first.evidence(picture) + second.evidence(picture)) / 2
-        features = both.looks(picture)[0]
+        features = both.features(picture)
         ours = torch.nn.functional.conv2d(features, both.weight, both.bias)
     torch.testing.assert_close(ours, mean, atol=1e-5, rtol=1e-4)
     again = courses.load(plan, tmp_path, 1)
@@ -151,7 +147,7 @@ def test_what_one_side_shows_reaches_the_places_of_the_other() -> None:
     marked = picture.clone()
     marked[..., 8:24, 28:] = 1.0  # on the right alone
     with torch.inference_mode():
-        moved = (network.backbone(marked)[-1] - network.backbone(picture)[-1]).abs().sum(dim=1)[0]
+        moved = (network.backbone(marked) - network.backbone(picture)).abs().sum(dim=1)[0]
     assert moved[:, 0].max() > 0
 
 
@@ -164,22 +160,6 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
     fit.train(shown, np.arange(len(shown)), plan, keep=keep, start=None, say=lambda _: None)
     with pytest.raises(fit.FitError, match="other settings"):
         fit.load(keep, replace(plan, settings="another"))
-
-
-def test_what_is_unlike_the_training_pictures_is_beyond_the_limit() -> None:
-    from tools.train import familiar  # noqa: PLC0415
-    from tools.train.network import Committee  # noqa: PLC0415
-
-    plan = small("brain-mri-tumour")
-    shown = drawn(plan, count=120)
-    half = np.arange(60)
-    network = Committee([stirred(plan)])
-    known = familiar.learn(network, shown, plan, train=half, held=half + 60)
-    far = known.distance(familiar.signatures(network, shown, half + 60))
-    assert (far > known.limit).mean() < 0.05
-    inverted = replace(shown, image=255 - shown.image)
-    foreign = known.distance(familiar.signatures(network, inverted, half))
-    assert (foreign > known.limit).all()
 
 
 def test_augmentation_keeps_the_shape_and_the_range() -> None:

@@ -1,8 +1,8 @@
 """Teach a finished classifier what it knows: a `distance` output, by graph surgery.
 
 For a model that was trained elsewhere, or before. Its filters' mean activities at several depths,
-with the brightness and roughness of the picture, are its signature of a picture, as in
-`tools.train.network.signature`; the graph learns to give the distance of a signature from those of
+with the brightness and roughness of the picture and the brightness of each ninth of it, are its
+signature of a picture; the graph learns to give the distance of a signature from those of
 the training pictures, or more than the limit where it lies beyond the border to known strangers.
 Weights and logits stay what they are; a distance that the model has already is replaced.
 """
@@ -25,6 +25,7 @@ from tools.train.distance import Familiar
 
 DISTANCE = "distance"
 _FLOOR = 0.01
+_PLACES = 3  # by side: where a picture is bright tells an inverted chest from a chest
 _SIGNATURE = "signature"
 
 
@@ -66,7 +67,7 @@ class Probe:
         graph.output.append(helper.make_tensor_value_info(DISTANCE, TensorProto.FLOAT, [batch, 1]))
         for name, values in (
             ("familiar_middle", known.middle[None]),
-            ("familiar_whiten", known.whiten),
+            ("familiar_whiten", known.whiten.astype(np.float16)),  # half of the bytes, 0.05 % apart
             ("familiar_axes", np.array([1], np.int64)),
             ("border_weight", border.weight[:, None]),
             ("border_offset", np.array([border.offset + known.limit], np.float32)),
@@ -75,7 +76,8 @@ class Probe:
         graph.node.extend(
             [
                 helper.make_node("Sub", [_SIGNATURE, "familiar_middle"], ["deviation"]),
-                helper.make_node("MatMul", ["deviation", "familiar_whiten"], ["parts"]),
+                helper.make_node("Cast", ["familiar_whiten"], ["whiten"], to=TensorProto.FLOAT),
+                helper.make_node("MatMul", ["deviation", "whiten"], ["parts"]),
                 helper.make_node("Mul", ["parts", "parts"], ["squares"]),
                 helper.make_node("ReduceMean", ["squares", "familiar_axes"], ["mean_square"]),
                 helper.make_node("Sqrt", ["mean_square"], ["apart"]),
@@ -84,7 +86,8 @@ class Probe:
                 helper.make_node("Max", ["apart", "beyond"], [DISTANCE]),
             ]
         )
-        return check_result(model, "acquainted")
+        check_result(model, "acquainted")
+        return model
 
 
 def probe(file: Path) -> Probe:
@@ -106,40 +109,55 @@ def probe(file: Path) -> Probe:
     if not last or not all(last):
         raise ValueError(f"{file}: no rectified feature maps are found, so it has no signature.")
     graph = model.graph
+    batch, channels, height, width = graph.input[0].type.tensor_type.shape.dim
+    ninth = [height.dim_value // _PLACES, width.dim_value // _PLACES]
+    _add_measures(graph, list(last.values()), ninth)
+    places = (height.dim_value // ninth[0]) * (width.dim_value // ninth[1])
+    features = sum(last) + (2 + places) * channels.dim_value
+    graph.output.append(
+        helper.make_tensor_value_info(_SIGNATURE, TensorProto.FLOAT, [batch.dim_param, features])
+    )
+    check_result(model, "probed")
+    return Probe(model)
+
+
+def _add_measures(graph: onnx.GraphProto, maps: list[str], ninth: list[int]) -> None:
+    """Add what makes the signature: the logarithm of each mean.
+
+    So features are spread evenly, and a multiple is a distance.
+    """
     pixels = graph.input[0].name
     graph.initializer.append(numpy_helper.from_array(np.array([2, 3], np.int64), "plane"))
     graph.initializer.append(numpy_helper.from_array(np.float32(_FLOOR), "floor"))
-    made = [
-        helper.make_node(
-            "AveragePool",
-            [pixels],
-            ["smooth"],
-            kernel_shape=[3, 3],
-            pads=[1, 1, 1, 1],
-            count_include_pad=1,
-        ),
-        helper.make_node("Sub", [pixels, "smooth"], ["rough_signed"]),
-        helper.make_node("Abs", ["rough_signed"], ["rough"]),
-    ]
-    means: list[str] = []
-    for name in (pixels, "rough", *last.values()):
-        means.append(f"mean_of_{len(means)}")
-        made.append(helper.make_node("ReduceMean", [name, "plane"], [means[-1]], keepdims=0))
-    made += [
-        helper.make_node("Concat", means, ["means"], axis=1),
-        helper.make_node("Add", ["means", "floor"], ["raised"]),
-        helper.make_node("Log", ["raised"], [_SIGNATURE]),
-    ]
-    graph.node.extend(made)
-    features = sum(last) + 2 * graph.input[0].type.tensor_type.shape.dim[1].dim_value
-    graph.output.append(
-        helper.make_tensor_value_info(
-            _SIGNATURE,
-            TensorProto.FLOAT,
-            [graph.input[0].type.tensor_type.shape.dim[0].dim_param, features],
-        )
+    graph.node.extend(
+        [
+            helper.make_node(
+                "AveragePool",
+                [pixels],
+                ["smooth"],
+                kernel_shape=[3, 3],
+                pads=[1, 1, 1, 1],
+                count_include_pad=1,
+            ),
+            helper.make_node("Sub", [pixels, "smooth"], ["rough_signed"]),
+            helper.make_node("Abs", ["rough_signed"], ["rough"]),
+            helper.make_node(
+                "AveragePool", [pixels], ["ninths"], kernel_shape=ninth, strides=ninth
+            ),
+            helper.make_node("Flatten", ["ninths"], ["mean_of_ninths"]),
+        ]
     )
-    return Probe(check_result(model, "probed"))
+    means = ["mean_of_ninths"]
+    for name in (pixels, "rough", *maps):
+        means.append(f"mean_of_{len(means)}")
+        graph.node.append(helper.make_node("ReduceMean", [name, "plane"], [means[-1]], keepdims=0))
+    graph.node.extend(
+        [
+            helper.make_node("Concat", means, ["means"], axis=1),
+            helper.make_node("Add", ["means", "floor"], ["raised"]),
+            helper.make_node("Log", ["raised"], [_SIGNATURE]),
+        ]
+    )
 
 
 def _without_distance(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -153,7 +171,8 @@ def _without_distance(model: onnx.ModelProto) -> onnx.ModelProto:
             needed.update(node.input)
             nodes.append(node)
     kept = [one for one in graph.initializer if one.name in needed]
-    del graph.output[:], graph.initializer[:]
+    # Shapes in between are inferred anew by every runtime, and those of the old distance are wrong.
+    del graph.output[:], graph.initializer[:], graph.value_info[:]
     graph.output.extend(outputs)
     graph.initializer.extend(kept)
     del graph.node[:]

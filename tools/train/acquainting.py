@@ -17,24 +17,15 @@ from tools.train.border import Border
 from tools.train.distance import Familiar
 from tools.train.examples import DataError, Examples, Rows, folds
 from tools.train.plan import Plan
+from tools.train.unknown import HEADING, Turned, Unknown, familiar, section
 
 _PARTS = 6
 _SHOWN, _MEASURED = 200, 40  # pictures of a kind: to learn from, and to measure on
 _DRAWN = range(100, 112)
 _GAMMAS = (0.7, 1.4)  # a familiar picture shown a little darker or brighter is still familiar
 _HELD = "pictures that set the limit (all others trained the model)"
-_SECTION = "## What it does not know"
 
 Signatures = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class _Own:
-    """Pictures of the right kind that measure, and what they are."""
-
-    examples: Examples
-    rows: Rows
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +44,7 @@ class Acquaintance:
 def run(
     plan: Plan, package: ModelPackage, folder: Path, version: str, *, say: Callable[[str], None]
 ) -> None:
-    """Learn from the pictures that trained the package, and write model, description and card.
-
-    A sixth of the patients set limit and border. Pictures that the simulated scanner draws count as
-    familiar, so that a demonstration goes the way that a patient would. Of other collections the
-    first half is shown as strangers, and the second measures.
+    """Teach a package that is there already, and write its model, description and card anew.
 
     Raises
     ------
@@ -65,6 +52,34 @@ def run(
         If the folder cannot be read, or holds none of the pictures that trained the package.
     """
     examples = reading.read(replace(plan, input=package.input), folder)
+    unknown = teach(plan, package, examples, folder)
+    _describe(package, version, unknown)
+    say(f"{load_package(package.path).path}: {version}, limit {unknown.limit}")
+
+
+def teach(plan: Plan, package: ModelPackage, examples: Examples, folder: Path) -> Unknown:
+    """Learn from the pictures that trained the package, and write the model alone.
+
+    A sixth of the patients set limit and border. Pictures that the simulated scanner draws count as
+    familiar, so that a demonstration goes the way that a patient would. Of other collections the
+    first half is shown as strangers, and the second measures.
+
+    Parameters
+    ----------
+    plan : Plan
+        Which collections are strangers, and the seed.
+    package : ModelPackage
+        With the record of what trained it.
+    examples : Examples
+        Of the folder, as the package's input asks.
+    folder : Path
+        The strangers' folders are beside it.
+
+    Raises
+    ------
+    DataError
+        If the folder holds none of the pictures that trained the package.
+    """
     fresh = judge.unseen(package, examples)
     seen = np.setdiff1d(np.arange(len(examples), dtype=np.int64), fresh)
     if len(seen) == 0:
@@ -74,14 +89,12 @@ def run(
         )
     probe = acquaint.probe(package.model)
     part = folds(examples, count=_PARTS, seed=plan.seed)[0]
-    learnt = _learn(plan, package, probe, examples, seen, part.train, part.test, folder)
     held = np.intersect1d(seen, part.test)
-    own = _Own(examples, fresh, "test pictures") if len(fresh) else _Own(examples, held, _HELD)
-    told = _told(plan, package, probe, learnt, own, folder)
+    learnt = _learn(plan, package, probe, examples, np.intersect1d(seen, part.train), held, folder)
     model = probe.acquainted(learnt.known, learnt.border)
     package.model.write_bytes(model.SerializeToString(deterministic=True))
-    _describe(package, version, learnt.known.limit, told)
-    say(f"{load_package(package.path).path}: {version}, limit {learnt.known.limit}")
+    rows, name = (fresh, "test pictures") if len(fresh) else (held, _HELD)
+    return _measured(plan, package, probe, learnt, examples, rows, name, folder)
 
 
 def _learn(
@@ -89,9 +102,8 @@ def _learn(
     package: ModelPackage,
     probe: acquaint.Probe,
     examples: Examples,
-    seen: Rows,
-    train: Rows,
-    held: Rows,
+    rows: Rows,
+    spared: Rows,
     folder: Path,
 ) -> Acquaintance:
     modality = package.routes[0].modality
@@ -99,7 +111,6 @@ def _learn(
         checks.pictures(package.input, modality, seed=seed).astype(np.float32) / np.float32(255)
         for seed in _DRAWN
     ]
-    rows, spared = np.intersect1d(seen, train), np.intersect1d(seen, held)
     familiar = np.concatenate(
         [
             probe.signatures(judge.batches(examples, rows)),
@@ -114,7 +125,8 @@ def _learn(
         ]
     )
     known = distance.learn(familiar, kept_back)
-    shown = _strangers(plan, package, folder, _SHOWN, half=0)
+    kinds = _kinds(plan, package, folder, _SHOWN, half=0)
+    shown = [strangers.as_input(found, package.input) for found in kinds.values()]
     shown.append(1 - examples.tensor(_few(rows, _SHOWN)))
     return Acquaintance(known, border.draw(familiar, probe.signatures(shown), kept_back))
 
@@ -146,60 +158,41 @@ def _kinds(
     return kinds
 
 
-def _strangers(
-    plan: Plan, package: ModelPackage, folder: Path, count: int, *, half: int
-) -> list[NDArray[np.float32]]:
-    kinds = _kinds(plan, package, folder, count, half=half)
-    return [strangers.as_input(found, package.input) for found in kinds.values()]
-
-
-def _told(
+def _measured(
     plan: Plan,
     package: ModelPackage,
     probe: acquaint.Probe,
     learnt: Acquaintance,
-    own: _Own,
+    examples: Examples,
+    rows: Rows,
+    name: str,
     folder: Path,
-) -> str:
-    """Return the card's section: which pictures are turned away."""
+) -> Unknown:
+    """Count who is turned away, among strangers and among `rows`, which are of the right kind."""
     kinds = _kinds(plan, package, folder, _MEASURED, half=1)
     fed = {kind: strangers.as_input(found, package.input) for kind, found in kinds.items()}
-    inverted = _few(own.rows, _MEASURED)
-    fed["own pictures with black and white exchanged"] = 1 - own.examples.tensor(inverted)
-    rows, away, total = [], 0, 0
-    for kind, pictures in fed.items():
-        beyond = int(learnt.strange(probe.signatures([pictures])).sum())
-        away, total = away + beyond, total + len(pictures)
-        rows.append(f"| {kind} | {len(pictures)} | {beyond / len(pictures):.0%} |")
-    turned = learnt.strange(probe.signatures(judge.batches(own.examples, own.rows)))
-    table = "\n".join(rows)
-    return f"""{_SECTION}
-
-A picture farther than {learnt.known.limit:g} from the training pictures, or beyond the border to
-the strangers that it was shown, is not judged: the findings abstain and the alert says why.
-{away / total:.1%} of {total} pictures that it should not judge were turned away, and
-{turned.mean():.1%} of {len(turned)} {own.name}, which it should.
-Strangers of the same kinds were shown, and none of those that measure; what the simulated scanner
-draws of the model's own body part counts as familiar.
-
-| pictures it should not judge | n | abstained |
-|---|---|---|
-{table}
-
-"""
+    fed["own pictures with black and white exchanged"] = 1 - examples.tensor(_few(rows, _MEASURED))
+    own = learnt.strange(probe.signatures(judge.batches(examples, rows)))
+    return Unknown(
+        limit=learnt.known.limit,
+        strangers=tuple(
+            Turned(kind, len(pictures), int(learnt.strange(probe.signatures([pictures])).sum()))
+            for kind, pictures in fed.items()
+        ),
+        own=Turned(name, len(own), int(own.sum())),
+    )
 
 
-def _describe(package: ModelPackage, version: str, limit: float, told: str) -> None:
+def _describe(package: ModelPackage, version: str, unknown: Unknown) -> None:
     """Write version, digest and limit into the description, and the section into the card."""
     file = package.path / "model.toml"
     text = file.read_text(encoding="utf-8")
     text = re.sub(r'(?m)^version = ".*"$', f'version = "{version}"', text)
     text = re.sub(r'(?m)^sha256 = ".*"$', f'sha256 = "{digest_of(package.model)}"', text)
-    section = f'[familiar]\noutput = "{acquaint.DISTANCE}"\nlimit = {limit}\n\n'
     text = re.sub(r"(?m)^\[familiar\]\n(?:\w.*\n)*\n", "", text)
-    file.write_text(text.replace("[checks]", f"{section}[checks]", 1), encoding="utf-8")
+    file.write_text(text.replace("[checks]", f"{familiar(unknown)}[checks]", 1), encoding="utf-8")
     file = package.path / "CARD.md"
     card = file.read_text(encoding="utf-8").replace(f" {package.version}\n", f" {version}\n", 1)
-    card = re.sub(rf"(?s){_SECTION}\n.*?(?=^## |\Z)", "", card, flags=re.MULTILINE)
+    card = re.sub(rf"(?s){HEADING}\n.*?(?=^## |\Z)", "", card, flags=re.MULTILINE)
     before = "## Speed" if "## Speed" in card else "## Limits"
-    file.write_text(card.replace(before, f"{told}{before}", 1), encoding="utf-8")
+    file.write_text(card.replace(before, f"{section(unknown)}\n{before}", 1), encoding="utf-8")

@@ -13,6 +13,7 @@ from typing import Any
 
 from tools.train.assess import Bin, Figure, Settled
 from tools.train.plan import Label, Plan
+from tools.train.unknown import Unknown, familiar, section
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +73,8 @@ class Facts:
         How it was measured, in one paragraph.
     findings : tuple of Finding
         In the order of the outputs.
-    limit : float
-        Of the distance.
-    strangers : tuple of (kind, pictures, share that abstain)
-        Pictures that it should not judge.
-    beyond : float
-        Share of test pictures beyond the limit: abstained although of the right kind.
+    unknown : Unknown or None
+        Where it stops to judge; None of a package that is not taught that yet.
     speeds : tuple of Speed
         In fp32 and int8.
     machine : str
@@ -91,9 +88,7 @@ class Facts:
     sets: tuple[tuple[str, int, int], ...]
     how: str
     findings: tuple[Finding, ...]
-    limit: float
-    strangers: tuple[tuple[str, int, float], ...]
-    beyond: float
+    unknown: Unknown | None
     speeds: tuple[Speed, ...]
     machine: str
     extra: tuple[str, ...]
@@ -120,6 +115,7 @@ def model_toml(plan: Plan, facts: Facts) -> str:
     findings = "\n".join(_finding(place, one) for place, one in enumerate(facts.findings))
     covers = plan.tables["coverage"]
     coverage = f"[coverage]\n{_keys(covers)}\n" if covers else ""
+    known = "" if facts.unknown is None else familiar(facts.unknown)
     routes = "\n".join("[[routes]]\n" + _keys(route) for route in plan.tables["routes"])
     return f'''# Written by scanside-train; docs/models.md explains every key.
 
@@ -148,11 +144,7 @@ fit = "{spec.fit}"
 {findings}
 [aggregate]
 {_keys(plan.tables["aggregate"])}
-[familiar]
-output = "distance"
-limit = {facts.limit}
-
-{coverage}[checks]
+{known}{coverage}[checks]
 parity_tolerance = {plan.parity_tolerance:g}
 check_set = "check.npz"
 '''
@@ -166,12 +158,10 @@ def card(plan: Plan, facts: Facts) -> str:
     limits = "\n".join(f"- {line}" for line in _limits(plan, facts))
     sets = "\n".join(f"| {name} | {count} | {whose} |" for name, count, whose in facts.sets)
     settled = "\n".join(_settled(found) for found in facts.findings)
-    strangers = "\n".join(f"| {kind} | {n} | {share:.0%} |" for kind, n, share in facts.strangers)
     speeds = "\n".join(
         f"| {one.precision} | {one.ms:.1f} | {one.worst:.4f} |" for one in facts.speeds
     )
-    count = sum(n for _, n, _ in facts.strangers)
-    share = sum(n * part for _, n, part in facts.strangers) / max(count, 1)
+    unknown = "" if facts.unknown is None else section(facts.unknown)
     extra = "".join(f"\n{text}\n" for text in facts.extra)
     return f"""# {plan.name} {plan.version}
 
@@ -215,16 +205,7 @@ it moves when the patients who set it are resampled (16th to 84th percentile). T
 error is the mean distance of prediction and outcome (ECE, ten bins) on test pictures:
 
 {_diagrams(facts)}
-## What it does not know
-
-A picture farther than {facts.limit:g} from the training pictures is not judged: the findings
-abstain and the alert says why. {share:.1%} of {count} pictures that it should not judge were
-turned away, and {facts.beyond:.1%} of the test pictures, which it should.
-
-| pictures it should not judge | n | abstained |
-|---|---|---|
-{strangers}
-
+{unknown}
 ## Speed
 
 | precision | ms a picture, one core | largest change of a probability |

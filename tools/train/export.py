@@ -19,28 +19,21 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from engines import LOGITS
 from engines.runtime import onnx_runtime
-from tools.train.distance import Familiar
 from tools.train.network import Backbone, Committee, Residual, Shipped, averaging
 from tools.train.plan import Plan
 
-DISTANCE = "distance"
 EVIDENCE = "evidence"
 OPSET = 18
-_AGREE = 2e-3  # logits and distances, ONNX Runtime against torch, both float32
+_AGREE = 2e-3  # logits, ONNX Runtime against torch, both float32
 
 
 class ExportError(RuntimeError):
     """The exported model does not answer as the trained one does."""
 
 
-def folded(network: Committee, columns: tuple[int, ...], familiar: Familiar) -> Shipped:
+def folded(network: Committee, columns: tuple[int, ...]) -> Shipped:
     """Return the shipping network, each batch normalisation folded into its convolution."""
-    shipped = Shipped(
-        copy.deepcopy(network).float(),
-        columns,
-        torch.from_numpy(familiar.middle),
-        torch.from_numpy(familiar.whiten),
-    )
+    shipped = Shipped(copy.deepcopy(network).float(), columns)
     shipped.eval()
     for member in shipped.network.members:
         member.head = nn.Identity()  # the findings' head stands for all of them
@@ -73,7 +66,7 @@ def write(network: Shipped, file: Path, plan: Plan) -> str:
             network,
             (torch.zeros(2, spec.channels, spec.height, spec.width),),
             input_names=[spec.tensor],
-            output_names=[LOGITS, DISTANCE],
+            output_names=[LOGITS],
             opset_version=OPSET,
             dynamic_shapes=({0: torch.export.Dim("n")},),
             dynamo=True,
@@ -91,7 +84,7 @@ def write(network: Shipped, file: Path, plan: Plan) -> str:
 
 
 def agree(network: Shipped, file: Path, name: str, samples: NDArray[np.float32]) -> float:
-    """Return the largest difference in logits and distances between ONNX Runtime and torch.
+    """Return the largest difference in logits between ONNX Runtime and torch.
 
     Raises
     ------
@@ -103,11 +96,9 @@ def agree(network: Shipped, file: Path, name: str, samples: NDArray[np.float32])
     for start in range(0, len(samples), 32):
         batch = samples[start : start + 32]
         with torch.inference_mode():
-            expected = [answer.numpy() for answer in network(torch.from_numpy(batch))]
-        found = engine.infer({name: batch})
-        for key, theirs in zip((LOGITS, DISTANCE), expected, strict=True):
-            apart = np.abs(found[key] - theirs) / np.maximum(1.0, np.abs(theirs))
-            worst = max(worst, float(apart.max()))
+            expected = network(torch.from_numpy(batch)).numpy()
+        apart = np.abs(engine.infer({name: batch})[LOGITS] - expected)
+        worst = max(worst, float((apart / np.maximum(1.0, np.abs(expected))).max()))
     engine.close()
     if worst > _AGREE:
         raise ExportError(f"{file}: answers differ from torch by {worst:.2g}, more than {_AGREE}.")

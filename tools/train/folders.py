@@ -11,6 +11,8 @@ from edge.imaging.prepare import prepare_for
 from tools.train.examples import DataError, Examples, alone, as_bytes, read_picture, unknown
 from tools.train.plan import Label, Plan
 
+_SUFFIXES = {".jpg", ".jpeg", ".png"}
+
 
 def read(folder: Path, plan: Plan) -> Examples:
     """Read every picture; each is a study of its own.
@@ -34,14 +36,14 @@ def read(folder: Path, plan: Plan) -> Examples:
     digests, images, groups, truths = [], [], [], []
     for place in places:
         truth = [_truth(label, place.name) for label in plan.labels]
-        for file in sorted(place.glob("*.jp*g")):
+        for file in _pictures(place):
             digest, pixels = read_picture(file, f"found in {place}")
             digests.append(digest)
             images.append(as_bytes(prepare_for(plan.input, pixels)))
             groups.append(_whose(plan.data.patient, file))
             truths.append(truth)
     if not images:
-        raise DataError(f"{folder}: its folders hold no .jpg files.")
+        raise DataError(f"{folder}: its folders hold no .jpg or .png files.")
     count = len(images)
     return Examples(
         digest=np.asarray(digests),
@@ -54,6 +56,10 @@ def read(folder: Path, plan: Plan) -> Examples:
         age=unknown(count),
         sex=np.full(count, ""),
     )
+
+
+def _pictures(place: Path) -> list[Path]:
+    return sorted(file for file in place.iterdir() if file.suffix.lower() in _SUFFIXES)
 
 
 def _truth(label: Label, name: str) -> float:

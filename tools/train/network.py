@@ -6,8 +6,7 @@ softmax, so that a small lesion is not averaged away by the healthy rest, and ev
 TensorRT and ONNX Runtime compute safely in half precision.
 
 What ships holds the maps of the findings alone, its batch normalisations folded into the
-convolutions, and a second output: how far the picture's features are from those of the training
-pictures (`tools.train.familiar`).
+convolutions; `tools.train.acquaint` adds how unlike the training pictures a picture is.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ from tools.train.plan import Shape
 
 _SHARPNESS = 1.0
 _SMOOTH = 3  # places over which the other side is averaged: no head lies quite straight
-_FLOOR = 0.01  # keeps the logarithm of a dark feature finite
 
 
 class Residual(nn.Module):  # type: ignore[misc]  # torch is not typed for this check
@@ -86,15 +84,14 @@ class Backbone(nn.Module):  # type: ignore[misc]
         self.width = inputs
         self.widths = (shape.stem, *(stage.width for stage in shape.stages))
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Map (n, channels, size, size) to the outputs of the stem and of every stage."""
-        found = [self.stem(pixels)]
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Map (n, channels, size, size) to the output of the last stage, (n, width, h, w)."""
+        found = self.stem(pixels)
         for number, stage in enumerate(self.stages, start=1):
-            x = found[-1]
             if number == self.mirrored:
-                x = torch.cat([x, self.smooth(x).flip(3)], dim=1)
-            found.append(stage(x))
-        return tuple(found)
+                found = torch.cat([found, self.smooth(found).flip(3)], dim=1)
+            found = stage(found)
+        return found
 
 
 def averaging(channels: int) -> nn.Conv2d:
@@ -116,17 +113,6 @@ def pooled(evidence: Tensor) -> Tensor:
     """Map evidence (n, outputs, h, w) to logits (n, outputs)."""
     flat = evidence.flatten(2)
     return (torch.softmax(flat * _SHARPNESS, dim=2) * flat).sum(dim=2)
-
-
-def signature(pixels: Tensor, stages: tuple[Tensor, ...]) -> Tensor:
-    """Return what a picture is like, (n, features): how bright, how rough, how active each filter.
-
-    The logarithm of each mean, so that features are spread evenly and a multiple is a distance.
-    """
-    rough = (pixels - functional.avg_pool2d(pixels, 3, 1, 1)).abs()
-    means = [pixels.mean(dim=(2, 3)), rough.mean(dim=(2, 3))]
-    means += [stage.mean(dim=(2, 3)) for stage in stages]
-    return torch.log(torch.cat(means, dim=1) + _FLOOR)
 
 
 class ScanNet(nn.Module):  # type: ignore[misc]
@@ -152,7 +138,7 @@ class ScanNet(nn.Module):  # type: ignore[misc]
 
     def evidence(self, pixels: Tensor) -> Tensor:
         """Map (n, channels, size, size) to (n, outputs, h, w); 1 by 1 for a head by places."""
-        return self.head(self.dropout(gridded(self.backbone(pixels)[-1], self.places)))
+        return self.head(self.dropout(gridded(self.backbone(pixels), self.places)))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Map (n, channels, size, size) to (n, outputs)."""
@@ -167,7 +153,7 @@ class Committee(nn.Module):  # type: ignore[misc]
     Parameters
     ----------
     members : sequence of ScanNet
-        Of one shape. The first one's features say what a picture is like.
+        Of one shape.
     """
 
     def __init__(self, members: Sequence[ScanNet]) -> None:
@@ -178,18 +164,18 @@ class Committee(nn.Module):  # type: ignore[misc]
             self.weight = torch.cat([one.head.weight for one in members], dim=1) / len(members)
             self.bias = torch.stack([one.head.bias for one in members]).mean(dim=0)
 
-    def looks(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Map (n, channels, size, size) to what the head weighs, and the first one's stages."""
-        found = [one.backbone(pixels) for one in self.members]
-        return torch.cat([gridded(one[-1], self.places) for one in found], dim=1), found[0]
+    def features(self, pixels: Tensor) -> Tensor:
+        """Map (n, channels, size, size) to what the head weighs, every member's beside another."""
+        found = [gridded(one.backbone(pixels), self.places) for one in self.members]
+        return torch.cat(found, dim=1)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Map (n, channels, size, size) to logits (n, outputs)."""
-        return pooled(functional.conv2d(self.looks(pixels)[0], self.weight, self.bias))
+        return pooled(functional.conv2d(self.features(pixels), self.weight, self.bias))
 
 
 class Shipped(nn.Module):  # type: ignore[misc]
-    """What ships: logits of the findings, and the distance from what the training was like.
+    """What ships: logits of the findings.
 
     Parameters
     ----------
@@ -197,15 +183,9 @@ class Shipped(nn.Module):  # type: ignore[misc]
         Trained.
     columns : tuple of int
         The labels that become findings.
-    middle : Tensor, shape (features,)
-        Of the signatures of the training pictures.
-    whiten : Tensor, shape (features, kept)
-        Turns a signature's deviation into independent parts of unit variance.
     """
 
-    def __init__(
-        self, network: Committee, columns: tuple[int, ...], middle: Tensor, whiten: Tensor
-    ) -> None:
+    def __init__(self, network: Committee, columns: tuple[int, ...]) -> None:
         super().__init__()
         self.network = network
         outputs, inputs, *size = network.weight[list(columns)].shape
@@ -213,11 +193,7 @@ class Shipped(nn.Module):  # type: ignore[misc]
         with torch.no_grad():
             self.head.weight.copy_(network.weight[list(columns)])
             self.head.bias.copy_(network.bias[list(columns)])
-        self.register_buffer("middle", middle)
-        self.register_buffer("whiten", whiten)
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (n, channels, size, size) to logits (n, findings) and distances (n, 1)."""
-        features, stages = self.network.looks(pixels)
-        parts = (signature(pixels, stages) - self.middle) @ self.whiten
-        return pooled(self.head(features)), (parts * parts).mean(dim=1, keepdim=True).sqrt()
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Map (n, channels, size, size) to logits (n, findings)."""
+        return pooled(self.head(self.network.features(pixels)))

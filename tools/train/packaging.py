@@ -7,7 +7,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,36 +19,34 @@ from engines.graph.int8 import Calibrator, to_int8
 from engines.graph.model import parse_model
 from engines.graph.samples import check_samples
 from engines.graph.twin import cpu_twin
+from engines.package import digest_of
 from engines.runtime import onnx_runtime
 from tools.train import (
+    acquainting,
     assess,
     card,
     checks,
     courses,
     curve,
     export,
-    familiar,
     fit,
     judge,
     reading,
-    strangers,
 )
 from tools.train.assess import Judged, Settled
-from tools.train.distance import Familiar
-from tools.train.examples import Examples, Rows, Split
+from tools.train.examples import DataError, Examples, Rows, Split
 from tools.train.measure import auc
 from tools.train.network import Committee
 from tools.train.plan import Plan
 
 # A finding flags only if its area is above chance by more than luck in one of fourteen explains.
 _CLEAR_OF_CHANCE = 0.6
-_STRANGERS = 40
 _TIMED = 40
 
 _ONE_SPLIT = (
     "The sets share no patient or group. Length of training and averaging of the weights were "
-    "settled beforehand; the calibration pictures alone decided calibration, threshold, band and "
-    "the limit of the distance; the test pictures measured, in ONNX Runtime, the very file that "
+    "settled beforehand; the calibration pictures alone decided calibration, threshold and band; "
+    "the test pictures measured, in ONNX Runtime, the very file that "
     "ships."
 )
 _FOLDS = (
@@ -75,7 +73,7 @@ def make(
     Raises
     ------
     DataError
-        If the data cannot be read or divided.
+        If the data cannot be read or divided, or do not hold a finding both ways.
     FitError
         If a network is not trained yet.
     ExportError
@@ -85,13 +83,13 @@ def make(
     divided = reading.splits(plan, examples)
     network = courses.load(plan, runs, 0)
     folds = [courses.load(plan, runs, one.number) for one in divided if one.number]
-    known = _familiar(plan, examples, divided, network, folds)
+    everyone = np.arange(len(examples), dtype=np.int64)
+    _check_both(plan, examples, everyone if folds else divided[0].calibration)
     out.mkdir(parents=True, exist_ok=True)
-    shipped = export.folded(network, plan.shipped, known)
+    shipped = export.folded(network, plan.shipped)
     digest = export.write(shipped, out / "model.onnx", plan)
     _checks(shipped, plan, out / "check.npz")
     seen = np.concatenate([divided[0].train, divided[0].calibration])
-    everyone = np.arange(len(examples), dtype=np.int64)
     trained = everyone if folds else seen
     np.save(out / judge.TRAINED_ON, judge.marks(examples.digest[trained]))
     facts = card.Facts(
@@ -100,9 +98,7 @@ def make(
         sets=_sets(examples, divided),
         how=_FOLDS.format(folds=len(folds)) if folds else _ONE_SPLIT,
         findings=tuple(_unsettled(plan, column) for column in plan.shipped),
-        limit=known.limit,
-        strangers=(),
-        beyond=0.0,
+        unknown=None,
         speeds=(),
         machine=f"{platform.machine()}, Linux",
         extra=(),
@@ -111,16 +107,17 @@ def make(
     package = load_package(out)
     probe = examples.tensor(everyone[:: max(len(examples) // 64, 1)])
     worst = export.agree(shipped, package.model, plan.input.tensor, probe)
+    unknown = acquainting.teach(plan, package, examples, folder)
+    facts = replace(facts, digest=digest_of(package.model), unknown=unknown)
+    card.write(plan, facts, out)
+    package = load_package(out)
     say(f"{package.model.stat().st_size} bytes, at most {worst:.1e} from torch")
 
     if folds:
         settling = measured = _out_of_fold(plan, examples, divided, folds)
-        beyond = _beyond_folds(plan, examples, divided, folds, known.limit)
     else:
         settling = _asked(package, examples, divided[0].calibration, threads)
         measured = _asked(package, examples, divided[0].test, threads)
-        far = judge.ask(package, judge.batches(examples, divided[0].test), threads=threads).distance
-        beyond = float((far > known.limit).mean())
     findings = tuple(
         _finding(plan, package.aggregate, examples, place, settling, measured)
         for place in range(len(plan.shipped))
@@ -133,22 +130,29 @@ def make(
                 f"({held.low:.3f} to {held.high:.3f}), {one.positives} with, "
                 f"{one.negatives} without"
             )
-    facts = card.Facts(
-        **{
-            **{name: getattr(facts, name) for name in ("digest", "parameters", "sets", "how")},
-            "findings": findings,
-            "limit": known.limit,
-            "strangers": _turned_away(plan, package, examples, measured.rows, folder, threads),
-            "beyond": beyond,
-            "speeds": _speeds(package),
-            "machine": facts.machine,
-            "extra": _extra(plan, examples, runs, findings),
-        }
+    facts = replace(
+        facts,
+        findings=findings,
+        speeds=_speeds(package),
+        extra=_extra(plan, examples, runs, findings),
     )
     card.write(plan, facts, out)
     written = load_package(out)
     parity = compare(load_engine(written), written)
     say(f"{out}: {written.version}, parity {parity.worst:.1e} on {parity.samples} drawn pictures")
+
+
+def _check_both(plan: Plan, examples: Examples, settling: Rows) -> None:
+    """Refuse a finding that the pictures which settle its threshold all have, or all lack."""
+    for column in plan.shipped:
+        truth = examples.truth[settling, column]
+        has, lacks = int((truth > 0.5).sum()), int((truth <= 0.5).sum())
+        if not has or not lacks:
+            raise DataError(
+                f"{plan.labels[column].label}: {has} of the pictures that settle it have the "
+                f"finding and {lacks} have it not; some of both are needed. Add patients, or take "
+                f"the label out of {plan.file.name}."
+            )
 
 
 def _unsettled(plan: Plan, column: int) -> card.Finding:
@@ -217,73 +221,11 @@ def _out_of_fold(
     return _Measured(np.concatenate([one.test for one in divided]), np.concatenate(logits))
 
 
-def _familiar(
-    plan: Plan,
-    examples: Examples,
-    divided: tuple[Split, ...],
-    network: Committee,
-    folds: list[Committee],
-) -> Familiar:
-    if not folds:
-        one = divided[0]
-        return familiar.learn(network, examples, plan, train=one.train, held=one.calibration)
-    # All patients trained what ships, so the limit comes from networks that had not seen some.
-    limits = [
-        familiar.learn(fold, examples, plan, train=one.train, held=one.test).limit
-        for one, fold in zip(divided, folds, strict=True)
-    ]
-    everyone = np.arange(len(examples), dtype=np.int64)
-    known = familiar.learn(network, examples, plan, train=everyone, held=everyone)
-    return Familiar(known.middle, known.whiten, round(statistics.fmean(limits), 4))
-
-
-def _beyond_folds(
-    plan: Plan,
-    examples: Examples,
-    divided: tuple[Split, ...],
-    folds: list[Committee],
-    limit: float,
-) -> float:
-    beyond = 0.0
-    for one, fold in zip(divided, folds, strict=True):
-        known = familiar.learn(fold, examples, plan, train=one.train, held=one.test)
-        far = known.distance(familiar.signatures(fold, examples, one.test))
-        beyond += float((far > limit).sum())
-    return beyond / len(examples)
-
-
-def _turned_away(
-    plan: Plan,
-    package: ModelPackage,
-    examples: Examples,
-    rows: Rows,
-    folder: Path,
-    threads: int,
-) -> tuple[tuple[str, int, float], ...]:
-    """Return, for each kind of picture that the model should not judge, how many abstain."""
-    modality = package.routes[0].modality
-    kinds = strangers.drawn(_STRANGERS, seed=plan.seed)
-    kinds |= strangers.other_bodies(_STRANGERS // 2, but=modality, seed=plan.seed)
-    for name in plan.data.strangers:
-        found = strangers.from_folder(folder.parent / name, _STRANGERS)
-        if found:
-            kinds[f"collection {name}"] = found
-    fed = {kind: strangers.as_input(found, plan.input) for kind, found in kinds.items()}
-    inverted = rows[:: max(len(rows) // _STRANGERS, 1)][:_STRANGERS]
-    fed["test pictures with black and white exchanged"] = 1 - examples.tensor(inverted)
-    limit = package.familiar.limit if package.familiar is not None else 0.0
-    shares = []
-    for kind, pictures in fed.items():
-        far = judge.ask(package, [pictures], threads=threads).distance
-        shares.append((kind, len(pictures), float((far > limit).mean())))
-    return tuple(shares)
-
-
 def _checks(network: torch.nn.Module, plan: Plan, file: Path) -> None:
     modality = plan.tables["routes"][0]["modality"]
     drawn = checks.pictures(plan.input, modality, seed=plan.seed)
     with torch.inference_mode():
-        logits, _ = network(torch.from_numpy(drawn.astype(np.float32) / np.float32(255)))
+        logits = network(torch.from_numpy(drawn.astype(np.float32) / np.float32(255)))
     np.savez_compressed(file, **{plan.input.tensor: drawn, LOGITS: logits.numpy()})
 
 

@@ -66,7 +66,7 @@ def _features(
             if generator is not None:
                 batch = augment.turn(batch, plan.change, generator)
                 batch = augment.shade(batch, plan.change, generator)
-            maps = network.backbone(batch)[-1]
+            maps = network.backbone(batch)
             found.append(gridded(maps, plan.shape.places).flatten(1).numpy())
     return np.concatenate(found)
 
