@@ -91,6 +91,7 @@ def to_fp16(model: onnx.ModelProto, samples: Sequence[Feeds]) -> HalfGraph:
     own = {node.name for node in model.graph.node}
     _halve_casts(converted, own - kept.keys())
     _join_kept(converted, own)
+    _keep_outputs(converted, model)
     return HalfGraph(check_result(converted, "fp16"), tuple(kept.values()))
 
 
@@ -122,6 +123,21 @@ def _join_kept(model: onnx.ModelProto, own: Collection[str]) -> None:
                 continue
             node.input[place] = rounded.input[0]
     _drop_unread_casts(graph)
+
+
+def _keep_outputs(model: onnx.ModelProto, original: onnx.ModelProto) -> None:
+    """Let an output that a node in fp32 makes be what it was, in place.
+
+    The converter rounds what such a node gives to fp16, and an output of the graph with it.
+    """
+    made = makers(model.graph)
+    for output, before in zip(model.graph.output, original.graph.output, strict=True):
+        last = made[output.name]
+        if before.type.tensor_type.elem_type == TensorProto.FLOAT and _casts(
+            last, TensorProto.FLOAT16
+        ):
+            next(item for item in last.attribute if item.name == "to").i = TensorProto.FLOAT
+            output.CopyFrom(before)
 
 
 def _drop_unread_casts(graph: onnx.GraphProto) -> None:
