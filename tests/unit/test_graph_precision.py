@@ -50,22 +50,6 @@ def test_conversion_leaves_the_graph_it_was_given_alone() -> None:
     assert model.SerializeToString() == before
 
 
-def test_weights_kept_in_half_precision_are_converted_like_any_others() -> None:
-    stored = small_graph(
-        [
-            helper.make_node("Cast", ["stored"], ["wide"], name="widen", to=TensorProto.FLOAT),
-            helper.make_node("MatMul", ["x", "wide"], ["logits"], name="weigh"),
-        ],
-        {"stored": np.linspace(-2, 2, 12, dtype=np.float16).reshape(4, 3)},
-        out=("n", 3),
-    )
-    model = parse_model(stored.SerializeToString(), "stored.onnx")
-    samples = [{"x": np.ones((2, 4), np.float32)}]
-    expected = run(model, samples)[0]["logits"]
-    for made in (to_fp16(model, samples).model, to_int8(model, samples, Calibrator.MINMAX)):
-        np.testing.assert_allclose(run(made, samples)[0]["logits"], expected, atol=0.05)
-
-
 def test_a_softmax_stays_in_fp32() -> None:
     model = parse_model(
         small_graph(
