@@ -2,7 +2,8 @@
 
 Scanners say "done" in different ways and some never say it. `judge` weighs what was said; the
 caller supplies the facts and the time. Sources: DICOM PS3.3 C.7.3.1 (series), C.7.6.1 (images in
-acquisition), C.7.6.2 (image plane), PS3.4 J.3 (storage commitment).
+acquisition), C.7.6.2 (image plane), PS3.4 F.7 and J.3 (procedure
+steps, storage commitment).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from enum import Enum
 class Evidence(Enum):
     """What told us that no more images will come, strongest first."""
 
+    MPPS_COMPLETED = "mpps"
+    MPPS_DISCONTINUED = "discontinued"
     COUNT_REACHED = "count"
     COMMITMENT_ASKED = "commitment"
     GEOMETRY_CLOSED = "geometry"
@@ -37,6 +40,11 @@ class SeriesFacts:
     gap_mm : float
         Largest gap between neighbouring slice positions minus the median spacing; 0 when even.
         Not measured, and infinite, while a sender is open.
+    performed : bool
+        Whether every procedure step that names it has ended, and every image that they list is
+        here (PS3.4 F.7).
+    discontinued : bool
+        Whether one of them was discontinued: there will be no more, but there should have been.
     committed : bool
         Whether a Storage Commitment request named every instance received, and none that is not
         here (PS3.4 J.3).
@@ -58,6 +66,8 @@ class SeriesFacts:
     announced: int | None
     stacked: bool
     gap_mm: float
+    performed: bool
+    discontinued: bool
     committed: bool
     brought_together: int
     sender_open: bool
@@ -68,6 +78,8 @@ class SeriesFacts:
 
 def judge(facts: SeriesFacts, *, last_resort_s: float) -> Evidence | None:
     """Return the strongest evidence that the series is complete, or None while it is not."""
+    if facts.performed and not facts.reopened:
+        return Evidence.MPPS_DISCONTINUED if facts.discontinued else Evidence.MPPS_COMPLETED
     if facts.announced is not None and facts.received >= facts.announced:
         return Evidence.COUNT_REACHED
     short = facts.announced is not None  # images were announced that have not come

@@ -25,15 +25,17 @@ from edge.analysis.models import Models
 from edge.analysis.news import Arrived, arrived
 from edge.analysis.progress import SeriesInProgress, StudyInProgress
 from edge.analysis.routing import SeriesAbout
+from edge.analysis.testimony import Testimony
 from edge.analysis.volume_desk import VolumeDesk
 from edge.analysis.volume_messages import VolumeLooked
 from edge.analysis.worker_link import Replied, WorkerGone, WorkerLink
 from edge.config import Analysis
-from edge.intake.events import CommitmentAsked, Heard, InstanceKept, SenderGone
+from edge.intake.events import CommitmentAsked, Heard, InstanceKept, SenderGone, StepEnded
 from edge.store.erasure import Erased, Hindrance
 from edge.store.heatmaps import keep_heatmaps
 from edge.store.journal import StudyState
 from edge.store.records import Kept, StoredInstance, StoredStudy
+from edge.store.steps import Steps
 from edge.store.studies import Store
 
 log = logging.getLogger("scanside.analysis")
@@ -87,6 +89,7 @@ class Coordinator:
         self._link = WorkerLink(self._events.put)
         self._volumes = VolumeDesk(self._events.put, timeout_s=settings.volume_timeout_s)
         self._examiner = Examiner(store, models, self._link, self._volumes)
+        self._testimony = Testimony(Steps(store.journal))
         self._studies: dict[int, StudyInProgress] = {}
         self._thread = threading.Thread(target=self._run, name="coordinator")
         self.alive_at = time.monotonic()  # when the thread last came round
@@ -160,8 +163,8 @@ class Coordinator:
                 for series in study.series.values():
                     series.sender_gone(event.sender, orderly=event.orderly)
                 self._judge(study)
-        elif isinstance(event, CommitmentAsked):
-            self._on_commitment(event)
+        elif isinstance(event, (CommitmentAsked, StepEnded)):
+            self._on_said(event)
         elif isinstance(event, VolumeLooked):
             self._on_volume(event)
         elif isinstance(event, Replied):
@@ -205,13 +208,12 @@ class Coordinator:
             self._on_arrived(arrived(study))
             self._judge(study)
 
-    def _on_commitment(self, event: CommitmentAsked) -> None:
-        for study in list(self._studies.values()):
-            named = [one for one in study.series.values() if one.id in event.covered]
-            for series in named:
-                series.committed = event.covered[series.id]
-            if named:
-                self._judge(study)
+    def _on_said(self, said: CommitmentAsked | StepEnded) -> None:
+        for study_id in said.reopened if isinstance(said, StepEnded) else ():
+            if study_id not in self._studies:
+                self._take_up(self._store.study(study_id))
+        for study in self._testimony.hear(said, list(self._studies.values())):
+            self._judge(study)
 
     def _add(
         self, study: StudyInProgress, series_id: int, event: InstanceKept, new: StoredInstance
@@ -220,6 +222,7 @@ class Coordinator:
         about = SeriesAbout.from_json(event.about)
         if series is None:
             series = SeriesInProgress(series_id, event.series_uid, about)
+            self._testimony.recall(series)
             study.series[series_id] = series
         if new.id in series.instances:
             return  # it was read from the store before its event came
@@ -249,14 +252,8 @@ class Coordinator:
         for one in stored.series:
             if not one.instances:
                 continue
-            about = SeriesAbout.from_json(one.about)
-            series = SeriesInProgress(
-                one.id,
-                one.series_uid,
-                about,
-                reopened=one.reopened,
-                committed=one.committed,
-            )
+            series = SeriesInProgress.of(one)
+            self._testimony.recall(series)
             study.series[one.id] = series
             self._examiner.route(study, series)
             for instance in one.instances:

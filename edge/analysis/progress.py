@@ -12,7 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from edge.alerts.decision import CONFLICT, QUIET, ModelResult, SeriesResult, not_by, said_for
+from edge.alerts.decision import (
+    CONFLICT,
+    DISCONTINUED,
+    QUIET,
+    WRONG_ENTRY,
+    ModelResult,
+    SeriesResult,
+    not_by,
+    said_for,
+)
 from edge.alerts.policy import Told
 from edge.analysis.comparison import COMPARED_ALONE, NO_PRIOR
 from edge.analysis.completeness import Evidence, SeriesFacts
@@ -23,7 +32,8 @@ from edge.analysis.volume_messages import VolumeLooked
 from edge.imaging.geometry import describe_stack
 from edge.imaging.quality import Flag, Stacked, flags
 from edge.store.heatmaps import KeptHeatmap
-from edge.store.records import StoredInstance, StoredStudy
+from edge.store.records import StoredInstance, StoredSeries, StoredStudy
+from edge.store.steps import Performance
 from edge.store.study_key import StudyKey
 
 NO_MODEL = "no model for this kind of study"
@@ -45,6 +55,7 @@ class SeriesInProgress:
     without_prior: bool = False  # a two-study model asked for an earlier study, and there is none
     reopened: int = 0
     committed: int = 0
+    performance: Performance | None = None
     evidence: Evidence | None = None
     given_up: bool = False
     instances: dict[int, str] = field(default_factory=dict)
@@ -56,10 +67,28 @@ class SeriesInProgress:
     open_senders: set[int] = field(default_factory=set)
     orderly: bool = False
     latest: float = field(default_factory=time.monotonic)
+    awaited: set[str] = field(default_factory=set)  # images that a step lists and that are not here
+
+    @classmethod
+    def of(cls, stored: StoredSeries) -> SeriesInProgress:
+        """Return a series as the store has it, without its instances and its evidence."""
+        return cls(
+            stored.id,
+            stored.series_uid,
+            SeriesAbout.from_json(stored.about),
+            reopened=stored.reopened,
+            committed=stored.committed,
+        )
+
+    def performed_by(self, performance: Performance) -> None:
+        """Note what the scanner's procedure steps say of it."""
+        self.performance = performance
+        self.awaited = set(performance.instances.difference(self.instances.values()))
 
     def add(self, instance: StoredInstance) -> None:
         """Count an instance, whether it is to be looked at or not."""
         self.instances[instance.id] = instance.instance_uid
+        self.awaited.discard(instance.instance_uid)
         self.latest = time.monotonic()
         if instance.announced is not None:
             self.announced[instance.acquisition] = instance.announced
@@ -91,6 +120,8 @@ class SeriesInProgress:
             announced=self.announced_images,
             stacked=stacked,
             gap_mm=self._gap_mm() if stacked and not self.open_senders else math.inf,
+            performed=self._performed,
+            discontinued=self._is_discontinued,
             committed=0 < self.committed == len(self.instances),
             brought_together=max(self.brought.values(), default=0),
             sender_open=bool(self.open_senders),
@@ -98,6 +129,15 @@ class SeriesInProgress:
             reopened=self.reopened,
             quiet_s=now - self.latest,
         )
+
+    @property
+    def _performed(self) -> bool:
+        step = self.performance
+        return step is not None and step.ended and bool(step.instances) and not self.awaited
+
+    @property
+    def _is_discontinued(self) -> bool:
+        return self.performance is not None and self.performance.discontinued
 
     def _gap_mm(self) -> float:
         return describe_stack(self.positions).largest_gap_mm
@@ -203,6 +243,10 @@ class SeriesInProgress:
             doubts.append(COMPARED_ALONE)
         if looked and self.evidence is Evidence.QUIET:
             doubts.append(QUIET)
+        if self._is_discontinued:
+            doubts.append(DISCONTINUED)
+        if self.performance is not None and self.performance.wrong_entry:
+            doubts.append(WRONG_ENTRY)
         if self.conflicts:
             doubts.append(CONFLICT)
         return tuple(doubts)

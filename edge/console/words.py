@@ -73,6 +73,11 @@ REASONS = (
     _("analysis failed twice on this study; it is quarantined"),
     _("analysis failed twice on this study; it is quarantined; the earlier alert stands"),
     _("An image came twice with the same UID and different content; the first was analysed."),
+    _("The scanner reports that the examination was discontinued; images may be missing."),
+    _(
+        "The scanner reports that the wrong worklist entry was selected; the images may be of "
+        "another patient."
+    ),
     _("No sign that the series was complete but silence; images may be missing."),
 )
 # Why the hospital's own log-in let nobody in.

@@ -40,6 +40,7 @@ from edge.intake.bounds import MAX_PDU_BYTES, BoundedSocket, Bounds, InboundBudg
 from edge.intake.commitment import CommitmentDesk
 from edge.intake.events import Heard, InstanceKept, SenderGone
 from edge.intake.ports import Ports
+from edge.intake.procedure import ProcedureDesk
 from edge.intake.reporter import Reporter
 from edge.intake.tls import Refusal, is_peer, names_in, shown
 from edge.keys.tls import TlsCertificate
@@ -92,7 +93,7 @@ class IntakeCounts:
 
 
 class DicomDoor:
-    """A C-STORE, C-ECHO and Storage Commitment SCP in front of the store.
+    """A C-STORE, C-ECHO, Storage Commitment and MPPS SCP in front of the store.
 
     Parameters
     ----------
@@ -138,7 +139,10 @@ class DicomDoor:
             self._ae.add_supported_context(context.abstract_syntax, TRANSFER_SYNTAXES)
         self._reporter = Reporter(settings, Commitments(store.journal))
         self._commitment = CommitmentDesk(store, self._reporter, self._limits, tell)
-        self._services = self._commitment.offer(self._ae)
+        self._services = [
+            *self._commitment.offer(self._ae),
+            *ProcedureDesk(store, tell).offer(self._ae),
+        ]
         self._ports = Ports(self._ae, settings, self._on_refused)
 
     @property

@@ -44,6 +44,22 @@ class CommitmentAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class StepEnded:
+    """A scanner reported that a procedure step completed, or was discontinued.
+
+    Parameters
+    ----------
+    series : tuple of str
+        UIDs of the series that it names.
+    reopened : tuple of int
+        Studies that were decided and must be told of anew.
+    """
+
+    series: tuple[str, ...]
+    reopened: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SenderGone:
     """An association ended. `orderly`: it was released, not cut or aborted."""
 
@@ -52,4 +68,4 @@ class SenderGone:
 
 
 # What the rest of the daemon hears of intake.
-Heard = InstanceKept | CommitmentAsked | SenderGone
+Heard = InstanceKept | CommitmentAsked | StepEnded | SenderGone

@@ -16,6 +16,7 @@ MAX_REFERENCES = 20_000
 MAX_BYTES = 8_000_000
 _LIMITS = Limits(max_bytes=MAX_BYTES, max_nesting=8)
 
+_SERIES_UID, _IMAGES = 0x0020000E, 0x00081140
 _REFERENCED_CLASS, _REFERENCED_INSTANCE = 0x00081150, 0x00081155
 _TRANSACTION, _REFERENCED = 0x00081195, 0x00081199
 _OF_A_REFERENCE = frozenset({_REFERENCED_CLASS, _REFERENCED_INSTANCE})
@@ -70,3 +71,24 @@ def read_commitment_request(data: bytes, syntax: UID) -> tuple[str, tuple[Refere
     if not named:
         raise UnreadableInstance(Reason.MISSING, "the request names no instance")
     return transaction, named
+
+
+def performed_series(attributes: Attributes, tag: int) -> dict[str, tuple[str, ...]]:
+    """Return the series that a procedure step names, and the UIDs of their images (PS3.3 C.4.14).
+
+    Raises
+    ------
+    UnreadableInstance
+        If one has no valid UIDs, or there are too many.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    number = 0
+    for item in attributes.items(tag, wanted=frozenset({_SERIES_UID, _IMAGES})):
+        images = tuple(one.instance_uid for one in references(item, _IMAGES))
+        number += 1 + len(images)
+        if number > MAX_REFERENCES:
+            raise UnreadableInstance(
+                Reason.TOO_LARGE, f"the step names more than {MAX_REFERENCES} series and images"
+            )
+        found[item.uid(_SERIES_UID, "Series Instance UID")] = images
+    return found

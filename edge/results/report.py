@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any
 
 from edge.alerts.decision import (
+    DISCONTINUED,
     QUIET,
     ModelResult,
     SeriesFinding,
@@ -239,7 +240,7 @@ def report_of(
 
 def _partial(one: SeriesResult) -> bool:
     """Whether something of a series was not looked at, or may not have come."""
-    return bool(one.reasons) or QUIET in one.doubts
+    return bool(one.reasons) or not {QUIET, DISCONTINUED}.isdisjoint(one.doubts)
 
 
 def _rank(one: SeriesResult) -> tuple[bool, bool, bool]:

@@ -28,6 +28,8 @@ EMPTIED = frozenset(
         "heatmaps",
         "instances",
         "outbox",
+        "performed_series",
+        "procedure_steps",
         "results",
         "series",
         "studies",
@@ -62,6 +64,10 @@ _INSTANCES = (
 )
 _STEPS = (
     "DELETE FROM heatmaps WHERE study_id = :study",
+    "UPDATE procedure_steps SET uid = 'erased:' || id WHERE id IN (SELECT step_id"
+    " FROM performed_series JOIN series USING (series_uid) WHERE study_id = :study)",
+    "DELETE FROM performed_series WHERE series_uid IN"
+    " (SELECT series_uid FROM series WHERE study_id = :study)",
     # A storage commitment that still waits for its report names images by their UIDs.
     "UPDATE commitments SET named = '[]', transaction_uid = '', given_up = :now"
     " WHERE reported IS NULL AND given_up IS NULL AND EXISTS (SELECT 1 FROM json_each(named)"

@@ -12,8 +12,13 @@ from certificates import Authority
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import CTImageStorage, StorageCommitmentPushModel
+from pynetdicom.sop_class import (
+    CTImageStorage,
+    ModalityPerformedProcedureStep,
+    StorageCommitmentPushModel,
+)
 
+from edge.alerts.decision import DISCONTINUED, WRONG_ENTRY
 from edge.intake.commitment import WELL_KNOWN_INSTANCE
 from tools.broker import free_port
 from tools.scanner import Manner, Peer, Tls, head_ct_series, send
@@ -89,7 +94,8 @@ class Scanner:
         self.reports: queue.SimpleQueue[Dataset] = queue.SimpleQueue()
         self.handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, self._on_report)]
         self.ae = AE("CT1")
-        for service in (CTImageStorage, StorageCommitmentPushModel):
+        services = (CTImageStorage, StorageCommitmentPushModel, ModalityPerformedProcedureStep)
+        for service in services:
             self.ae.add_requested_context(service)
         self.ae.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=True)
 
@@ -155,3 +161,87 @@ def test_a_commitment_that_was_acknowledged_is_reported_after_a_power_cut(
         server.shutdown()
     assert study.alert is not None
     assert study.alert.study.series[0].completed_by == "commitment"
+
+
+# Modality Performed Procedure Step
+
+
+def begin(association: Any) -> str:
+    """Say that a step begins; return its UID."""
+    step = Dataset()
+    step.PerformedProcedureStepStatus = "IN PROGRESS"
+    step.PatientName = "Nobody^Jane"
+    uid = str(generate_uid())
+    answer, _ = association.send_n_create(step, ModalityPerformedProcedureStep, uid)
+    assert answer.Status == 0x0000
+    return uid
+
+
+def end(association: Any, uid: str, status: str, series: list[Any], reason: str = "") -> None:
+    """Say how a step ended, with the images of one series."""
+    step = Dataset()
+    step.PerformedProcedureStepStatus = status
+    one = Dataset()
+    one.SeriesInstanceUID = series[0].SeriesInstanceUID
+    one.ReferencedImageSequence = commitment_request(series).ReferencedSOPSequence
+    step.PerformedSeriesSequence = [one]
+    if reason:
+        code = Dataset()
+        code.CodeValue, code.CodingSchemeDesignator = reason, "DCM"
+        code.CodeMeaning = "Incorrect worklist entry selected"
+        step.PerformedProcedureStepDiscontinuationReasonCodeSequence = [code]
+    answer, _ = association.send_n_set(step, ModalityPerformedProcedureStep, uid)
+    assert answer.Status == 0x0000
+
+
+def store(association: Any, series: list[Any]) -> None:
+    for image in series:
+        assert association.send_c_store(image).Status == 0x0000
+
+
+def test_a_series_is_complete_when_all_that_the_step_lists_has_come(
+    site: LocalSite, watch: Watch
+) -> None:
+    series = without_a_count(head_ct_series(True, slices=8, seed=4))
+    study = watch.follow("study", series[0].StudyInstanceUID, len(series))
+    association = Scanner().associate(site)
+    step = begin(association)
+    store(association, series[:3])
+    end(association, step, "COMPLETED", series)  # the scanner is done; its images are not yet here
+    site.appliance.kill()
+    association.abort()
+    site.appliance.start()
+    association = Scanner().associate(site)
+    store(association, series[3:])
+    # The association is open still: neither its end nor silence can have closed the series.
+    assert watch.wait_for_final(study, ALERT_S), site.appliance.tail()
+    association.release()
+    assert study.alert is not None
+    assert study.alert.supersedes is None
+    (one,) = study.alert.study.series
+    assert (one.completed_by, one.instances) == ("mpps", len(series))
+    assert "Nobody" not in site.appliance.log.read_text(encoding="utf-8")
+
+
+def test_a_step_that_is_discontinued_is_told_of_even_when_the_study_was_decided(
+    site: LocalSite, watch: Watch
+) -> None:
+    series = without_a_count(head_ct_series(True, slices=8, seed=5))
+    study = watch.follow("study", series[0].StudyInstanceUID, len(series))
+    association = Scanner().associate(site)
+    step, again = begin(association), begin(association)
+    store(association, series)
+    end(association, step, "DISCONTINUED", series)
+    assert watch.wait_for_final(study, ALERT_S), site.appliance.tail()
+    first = study.alert
+    assert first is not None
+    assert first.study.series[0].completed_by == "discontinued"
+    assert DISCONTINUED in first.reasons
+    assert WRONG_ENTRY not in first.reasons
+    study.final = None
+    end(association, again, "DISCONTINUED", series, reason="110514")
+    assert watch.wait_for_final(study, ALERT_S), site.appliance.tail()
+    association.release()
+    assert study.alert is not None
+    assert study.alert.supersedes == first.id
+    assert {DISCONTINUED, WRONG_ENTRY} <= set(study.alert.reasons)

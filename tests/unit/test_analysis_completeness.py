@@ -19,6 +19,8 @@ OPEN = SeriesFacts(
     announced=None,
     stacked=True,
     gap_mm=math.inf,
+    performed=False,
+    discontinued=False,
     committed=False,
     brought_together=40,
     sender_open=True,
@@ -28,7 +30,10 @@ OPEN = SeriesFacts(
 )
 RELEASED = replace(OPEN, sender_open=False, sender_orderly=True, gap_mm=0.0)
 ASKED = replace(OPEN, committed=True)
-COUNT, COMMITMENT, GEOMETRY, DONE, QUIET = (
+STEP = replace(OPEN, performed=True)
+MPPS, STOPPED, COUNT, COMMITMENT, GEOMETRY, DONE, QUIET = (
+    Evidence.MPPS_COMPLETED,
+    Evidence.MPPS_DISCONTINUED,
     Evidence.COUNT_REACHED,
     Evidence.COMMITMENT_ASKED,
     Evidence.GEOMETRY_CLOSED,
@@ -50,6 +55,12 @@ COUNT, COMMITMENT, GEOMETRY, DONE, QUIET = (
         ("the sender was cut off", replace(RELEASED, sender_orderly=False), None),
         ("another sender is open", replace(RELEASED, sender_open=True), None),
         ("one association per image", replace(RELEASED, brought_together=1), None),
+        ("all that the step lists", STEP, MPPS),
+        ("all that it lists, one slice", replace(STEP, received=1), MPPS),
+        ("the step lists less than announced", replace(STEP, announced=41), MPPS),
+        ("the step was discontinued", replace(STEP, discontinued=True), STOPPED),
+        ("discontinued, and more to come", replace(OPEN, discontinued=True), None),
+        ("more came than the step lists", replace(STEP, reopened=1), None),
         ("commitment was asked for all", ASKED, COMMITMENT),
         ("asked, images announced", replace(ASKED, announced=41), None),
         ("asked after the first slice", replace(ASKED, received=1), None),

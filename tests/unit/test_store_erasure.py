@@ -26,7 +26,7 @@ from edge.store.erasure import (
 )
 from edge.store.feedback import FeedbackStore
 from edge.store.heatmaps import heatmaps
-from edge.store.journal import MIGRATIONS, Journal, StudyState
+from edge.store.journal import Journal, StudyState
 from edge.store.lookup import (
     count_studies,
     find_identity,
@@ -39,6 +39,7 @@ from edge.store.lookup import (
 )
 from edge.store.outbox import NewAlert, Outbox
 from edge.store.records import Kept
+from edge.store.schema import MIGRATIONS
 from edge.store.spool import read_record
 from edge.store.studies import Store
 

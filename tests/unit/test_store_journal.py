@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.store.journal import MIGRATIONS, Journal, JournalError
+from edge.store.journal import Journal, JournalError
+from edge.store.schema import MIGRATIONS
 
 
 @pytest.fixture

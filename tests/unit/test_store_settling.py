@@ -11,9 +11,10 @@ from arrivals import arrival, open_store
 from clock import Clock
 
 from edge.store import outbox as outboxes
-from edge.store.journal import MIGRATIONS, Journal, StudyState
+from edge.store.journal import Journal, StudyState
 from edge.store.lookup import AlertLine, list_alerts
 from edge.store.outbox import RESEND_S, NewAlert, Outbox, Outcome, resend_after_s
+from edge.store.schema import MIGRATIONS
 from edge.store.settling import Backlog, Effect, ReceivedReceipt, Settlements
 from edge.store.studies import Store
 
