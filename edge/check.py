@@ -27,6 +27,7 @@ from edge.key_files import KeyFileError
 from edge.keys import DeviceKeys, load_recipients
 from edge.keys.tls import RENEW_DAYS, TlsCertificate, read_certificate
 from edge.packages import Found, Shelf, State
+from edge.store.documents import Documents, DocumentsError
 from edge.store.journal import Journal, JournalError
 from edge.store.keeping import Rule, overdue, usage
 from edge.store.outbox import Outbox
@@ -80,6 +81,7 @@ def check(file: Path) -> list[CheckResult]:
         _models,
         _dicom,
         _broker,
+        _results,
         _console,
     )
     for one in checks:
@@ -329,6 +331,41 @@ def _broker(config: Config) -> Iterator[CheckResult]:
         yield CheckResult("broker", Grade.GOOD, f"{where} answers{clear}")
     finally:
         bell.close()
+
+
+def _results(config: Config) -> Iterator[CheckResult]:
+    if not config.results.enabled:
+        yield CheckResult("results", Grade.GOOD, "not sent to a PACS")
+        return
+    from edge.results.pacs import Pacs, PacsAway  # noqa: PLC0415 - slow to import
+
+    pacs = Pacs(config.results, config.dicom.ae_title)
+    clear = "" if config.results.tls else ", without TLS"
+    try:
+        pacs.echo()
+    except PacsAway as error:
+        advice = "Results wait on the disk until it takes them; check [results]."
+        yield CheckResult("results", Grade.WARNING, str(error), advice)
+    else:
+        yield CheckResult("results", Grade.GOOD, f"{pacs} answers{clear}")
+    if config.results.cert is not None:
+        yield _certificate(config.results.cert)
+    yield from _documents(config)
+
+
+def _documents(config: Config) -> Iterator[CheckResult]:
+    file = config.storage.folder / "journal.db"
+    if not file.exists():
+        return
+    try:
+        with closing(Journal(file, read_only=True)) as journal:
+            standing = Documents(journal).standing()
+    except (JournalError, DocumentsError):
+        return  # the check of the journal says so
+    text = f"{standing.waiting} wait, {standing.refused} refused, {standing.stored} in the PACS"
+    advice = "See why: scanside results list" if standing.refused else ""
+    grade = Grade.WARNING if standing.refused else Grade.GOOD
+    yield CheckResult("results sent", grade, text, advice)
 
 
 def _certificate(file: Path) -> CheckResult:

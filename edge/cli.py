@@ -17,6 +17,7 @@ from edge.commands import (
     drill,
     keys,
     models,
+    results,
     studies,
     training,
     users,
@@ -25,6 +26,7 @@ from edge.commands.arguments import CommandError
 from edge.config import ConfigError
 from edge.key_files import KeyFileError
 from edge.names import InvalidNameError
+from edge.store.documents import DocumentsError
 from edge.store.journal import JournalError
 from edge.store.study_key import SealBroken
 from edge.training.texts import CourseError
@@ -33,7 +35,19 @@ from engines.build import BuildError
 from engines.graph.errors import GraphError
 
 # In the order that `scanside --help` shows.
-_GROUPS = (appliance, configuration, keys, users, models, studies, alerts, drill, audit, training)
+_GROUPS = (
+    appliance,
+    configuration,
+    keys,
+    users,
+    models,
+    studies,
+    alerts,
+    results,
+    drill,
+    audit,
+    training,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ActivationError,
         BuildError,
         CacheError,
+        DocumentsError,
         EngineError,
         GraphError,
         InvalidNameError,

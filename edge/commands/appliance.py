@@ -31,10 +31,7 @@ def _run(options: argparse.Namespace) -> int:
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    # The libraries' own lines and warnings can hold what a sender sent.
-    for library in ("pynetdicom", "pydicom"):
-        logging.getLogger(library).setLevel(logging.CRITICAL + 1)
-        warnings.filterwarnings("ignore", module=rf"{library}\b")
+    _silence_libraries()
     try:
         Daemon(config).run()
     except DaemonError as error:
@@ -43,9 +40,17 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    _silence_libraries()
     results = check(options.config)
     if options.json:
         print(json.dumps([result.as_json() for result in results], indent=2))
     else:
         listing.print_check(results)
     return 1 if any(result.failed for result in results) else 0
+
+
+def _silence_libraries() -> None:
+    """Their own lines and warnings can hold what a sender sent, and say nothing to act on."""
+    for library in ("pynetdicom", "pydicom"):
+        logging.getLogger(library).setLevel(logging.CRITICAL + 1)
+        warnings.filterwarnings("ignore", module=rf"{library}\b")

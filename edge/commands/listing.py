@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +15,7 @@ from rich.text import Text
 from edge.alerts.message import NOTICE, Alert
 from edge.audit import Entry
 from edge.check import CheckResult, Grade
+from edge.store.documents import DocumentLine, Kind
 from edge.store.lookup import AlertLine, Delivery, ErasureLine, SeriesLine, StudyLine
 
 URGENCY_STYLE = {
@@ -28,6 +30,13 @@ _OUTCOME = {
     "uncertain": "uncertain",
     "not_analysed": "NOT ANALYSED",
 }
+_VERDICT = {
+    "flagged": "flagged",
+    "not_flagged": "not flagged",
+    "uncertain": "uncertain",
+    "not_reliable": "not reliable enough to flag",
+}
+_KIND = {Kind.REPORT: "report", Kind.KEY_IMAGES: "key images"}
 _GRADE = {
     Grade.GOOD: ("ok  ", "green"),
     Grade.WARNING: ("warn", "yellow"),
@@ -169,6 +178,61 @@ def print_alert(body: bytes, *, as_json: bool) -> None:
     for reason in alert.reasons:
         console.print(f"  {reason}")
     console.print(alert.notice)
+
+
+def print_documents(documents: Sequence[DocumentLine]) -> None:
+    """Print a list of what went to the PACS, or is to."""
+    table = _table("result", "study", "what", "made", "state", "tries", "the PACS said")
+    for one in documents:
+        table.add_row(
+            str(one.id),
+            str(one.study_id),
+            _KIND[one.kind],
+            _moment(one.created),
+            _document_state(one),
+            str(one.attempts or ""),
+            one.answer,
+        )
+    _console(soft_wrap=True).print(table)
+
+
+def print_document(document: DocumentLine, about: dict[str, Any] | None) -> None:
+    """Print where an object stands and what it says; `about` None: its study was erased."""
+    console = _console(soft_wrap=True)
+    console.print(
+        f"Result {document.id}, {_KIND[document.kind]} of study {document.study_id}, made "
+        f"{_moment(document.created)}, {_document_state(document)}"
+    )
+    if document.answer:
+        console.print(f"The PACS: {document.answer}")
+    if about is None:
+        console.print("What it said is gone: its study was erased.")
+        return
+    names, report, before = about["names"], about["report"], about["predecessor"]
+    console.print(f"SOP Instance UID {names['instance_uid']}")
+    console.print(f"Series Instance UID {names['series_uid']}")
+    if before is not None:
+        console.print(f"Replaces {before['instance_uid']}")
+    console.print(f"Outcome: {_OUTCOME[report['outcome']]}")
+    table = _table("finding", "verdict", "figure", "from", "model")
+    for one in report["findings"]:
+        figures = f"{one['probability']:.2f}", f"{one['threshold']:.2f}"
+        table.add_row(_plain(one["label"]), _VERDICT[one["verdict"]], *figures, one["model"])
+    for one in report["volumes"]:
+        figures = f"{one['ml']:.1f} ml", ""
+        table.add_row(_plain(one["label"]), _VERDICT[one["verdict"]], *figures, one["model"])
+    console.print(table)
+    for reason in report["reasons"]:
+        console.print(f"  {_plain(reason)}")
+    console.print(NOTICE)
+
+
+def _document_state(document: DocumentLine) -> str:
+    if document.stored is not None:
+        return f"in the PACS {_moment(document.stored)}"
+    if document.refused is not None:
+        return f"REFUSED {_moment(document.refused)}"
+    return f"waits, again {_moment(document.due)}" if document.attempts else "waits"
 
 
 def print_drill(delivery: Delivery) -> None:

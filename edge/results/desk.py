@@ -72,6 +72,9 @@ class Desk:
     def keep(self, study_id: int, key: StudyKey, report: Report, *, replaces: bool) -> None:
         """Queue the objects of a report; call it in the transaction that keeps the decision.
 
+        What says nothing new is not sent again: a PACS that forwards what it gets, our own report
+        among it, would otherwise get another for each.
+
         Parameters
         ----------
         study_id : int
@@ -87,13 +90,15 @@ class Desk:
             If the journal cannot be written.
         """
         with self._documents.together():
-            earlier = [
-                self._names(one) for one in self._documents.about(study_id, key, Kind.REPORT)
-            ]
-            before = earlier[-1] if earlier and replaces else None
+            earlier = self._documents.about(study_id, key, Kind.REPORT)
+            if earlier and report.says_the_same(Report.from_json(earlier[-1]["report"])):
+                return
+            before = self._names(earlier[-1]) if earlier and replaces else None
             for kind in wanted(report, self._settings, replaces=before is not None):
-                known = [self._names(one) for one in self._documents.about(study_id, key, kind)]
-                series = known[0].series_uid if known else new_uid()
+                known = self._documents.about(study_id, key, kind)
+                if kind is Kind.KEY_IMAGES and known and _shows_the_same(report, known[-1]):
+                    continue
+                series = self._names(known[0]).series_uid if known else new_uid()
                 content = Content(
                     report,
                     ObjectNames(series, new_uid(), len(known) + 1),
@@ -107,6 +112,12 @@ class Desk:
     @staticmethod
     def _names(about: dict[str, Any]) -> ObjectNames:
         return ObjectNames(**about["names"])
+
+
+def _shows_the_same(report: Report, about: dict[str, Any]) -> bool:
+    """Whether key images that were queued before are those of a report."""
+    before = Report.from_json(about["report"])
+    return set(before.key_images) == set(report.key_images)
 
 
 def wanted(report: Report, settings: Results, *, replaces: bool) -> tuple[Kind, ...]:

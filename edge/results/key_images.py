@@ -69,5 +69,5 @@ def key_images(
 
 def _description(report: Report) -> str:
     flagged = [one for one in report.findings if one.verdict is Verdict.FLAGGED and one.image]
-    labels = dict.fromkeys(f"{one.label} ({one.probability:.2f}, {one.model})" for one in flagged)
+    labels = dict.fromkeys(f"{one.label} by {one.model}" for one in flagged)
     return f"Flagged by a machine, unverified: {', '.join(labels)}. {NOTICE}"

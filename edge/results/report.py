@@ -9,7 +9,7 @@ journal.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -167,6 +167,12 @@ class Report:
             dict.fromkeys((*(one.instance for one in shown), *(one.first for one in self.series)))
         )
 
+    def says_the_same(self, other: Report) -> bool:
+        """Whether another report of the study would tell its reader nothing else."""
+        return self == replace(
+            other, alert_id=self.alert_id, status=self.status, decided=self.decided
+        )
+
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values, to be sealed."""
         return asdict(self)
@@ -209,8 +215,10 @@ def report_of(
     progression : Progression or None
         What changed since an earlier study.
     """
+    # A dose report, or our own report that came back, is missed by nobody.
+    images = [one for one in decision.series if one.is_image] or decision.series
     # What is flagged first, then what was analysed, as in the alert.
-    series = sorted(decision.series, key=_rank)
+    series = sorted(images, key=_rank)
     looked = [(one.series_uid, model) for one in series for model in one.looked]
     packages = {model.package.name: model.package for _, model in looked}
     findings = [_finding(uid, model, said) for uid, model in looked for said in model.findings]
@@ -234,7 +242,7 @@ def report_of(
         reasons=decision.reasons[:_LINES],
         quality=tuple(dict.fromkeys(flag.text for one in series for flag in one.quality))[:_LINES],
         change="" if progression is None else progression.text,
-        complete=bool(looked) and not any(_partial(one) for one in series if one.is_image),
+        complete=bool(looked) and not any(_partial(one) for one in series),
     )
 
 
@@ -243,8 +251,8 @@ def _partial(one: SeriesResult) -> bool:
     return bool(one.reasons) or not {QUIET, DISCONTINUED}.isdisjoint(one.doubts)
 
 
-def _rank(one: SeriesResult) -> tuple[bool, bool, bool]:
-    return not any(said.flagged for said in one.stated), not one.analysed, not one.is_image
+def _rank(one: SeriesResult) -> tuple[bool, bool]:
+    return not any(said.flagged for said in one.stated), not one.analysed
 
 
 def _order(line: FindingLine | VolumeLine) -> int:

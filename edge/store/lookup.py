@@ -191,6 +191,21 @@ def find_identity(journal: Journal, device_key: bytes, study_id: int) -> dict[st
     return open_json(StudyKey.unwrap(row["wrapped_key"], device_key), row["identity"])
 
 
+def study_key(journal: Journal, device_key: bytes, study_id: int) -> StudyKey | None:
+    """Return the key of a study; None when it is not here, or was erased.
+
+    Raises
+    ------
+    SealBroken
+        If the journal belongs to another device key.
+    """
+    with journal.reading() as read:
+        row = read.execute(
+            "SELECT wrapped_key FROM studies WHERE id = ? AND state != 'erased'", (study_id,)
+        ).fetchone()
+    return None if row is None else StudyKey.unwrap(row["wrapped_key"], device_key)
+
+
 def list_priors(journal: Journal, device_key: bytes, study_id: int, limit: int) -> list[StudyLine]:
     """Return the latest other studies of a study's patient, newest first."""
     with journal.reading() as read:

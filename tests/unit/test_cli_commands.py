@@ -37,6 +37,9 @@ COMMANDS = [
     "studies erase",
     "alerts list",
     "alerts show",
+    "results list",
+    "results show",
+    "results resend",
     "drill",
     "audit show",
     "audit verify",
@@ -62,7 +65,9 @@ def used(scanside: Terminal) -> Terminal:
 # Help
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS, "config", "keys", "studies", "alerts", "audit"])
+@pytest.mark.parametrize(
+    "command", ["", *COMMANDS, "config", "keys", "studies", "results", "audit"]
+)
 def test_every_command_explains_itself(scanside: Terminal, command: str) -> None:
     with pytest.raises(SystemExit) as left:
         scanside(f"{command} --help", with_config=False)
@@ -75,7 +80,7 @@ def test_the_first_help_names_every_command_and_what_a_flag_is(
     with pytest.raises(SystemExit):
         scanside("--help", with_config=False)
     said = capsys.readouterr().out
-    for command in ("run", "check", "config", "keys", "studies", "alerts", "audit"):
+    for command in ("run", "check", "config", "keys", "studies", "alerts", "results", "audit"):
         assert f"\n    {command} " in said
     assert "never a diagnosis" in " ".join(said.split())
 
@@ -144,6 +149,7 @@ def test_without_a_configuration_every_command_says_how_to_get_one(
         "studies show": "1",
         "studies erase": "1 --reason=ours",
         "alerts show": "1",
+        "results show": "1",
         "keys add-recipient": "x.json",
         "keys remove-recipient": "ward",
         "keys install-cert": "x.pem",
@@ -209,7 +215,13 @@ def test_a_file_that_is_no_public_key_is_refused(scanside: Terminal, tmp_path: P
 
 def test_before_the_first_start_there_is_no_journal(scanside: Terminal) -> None:
     scanside("keys init")
-    for command in ("studies list", "studies show 1", "alerts list", "alerts show 1"):
+    for command in (
+        "studies list",
+        "studies show 1",
+        "alerts list",
+        "alerts show 1",
+        "results list",
+    ):
         said = scanside.refused(command)
         assert "there is no journal yet. It is made when `scanside run` first starts." in said
 

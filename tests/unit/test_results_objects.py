@@ -206,7 +206,7 @@ def test_key_images_are_of_interest_and_are_those_of_what_is_flagged() -> None:
     assert made.ConceptNameCodeSequence[0].CodeMeaning == "Of Interest"
     assert said(made, "Source") == [sources()[1].instance_uid]
     (text,) = said(made, "Key Object Description")
-    assert text.startswith("Flagged by a machine, unverified: Hemorrhage (0.91, head-ct).")
+    assert text.startswith("Flagged by a machine, unverified: Hemorrhage by head-ct.")
     assert NOTICE in text
 
 

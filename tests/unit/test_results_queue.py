@@ -94,8 +94,8 @@ def test_what_is_sent_of_a_study(
 def test_a_report_that_replaces_another_names_the_last_in_the_same_series(
     desk: Desk, documents: Documents, study: Receipt
 ) -> None:
-    for replaces in (False, True, True):
-        desk.keep(study.study_id, study.key, CALM, replaces=replaces)
+    for what, replaces in ((CALM, False), (FLAGGED, True), (CALM, True)):
+        desk.keep(study.study_id, study.key, what, replaces=replaces)
     first, second, third = contents(documents, study)
     assert first.predecessor is None
     assert second.predecessor is not None
@@ -104,6 +104,23 @@ def test_a_report_that_replaces_another_names_the_last_in_the_same_series(
     assert third.predecessor.instance_uid == second.names.instance_uid
     assert len({one.names.series_uid for one in (first, second, third)}) == 1
     assert [one.names.number for one in (first, second, third)] == [1, 2, 3]
+
+
+def test_what_says_nothing_new_is_not_sent_again(
+    desk: Desk, documents: Documents, study: Receipt
+) -> None:
+    """A PACS may forward our own report to us: a series more, and nothing more to say."""
+    looked = series(finding(0.9))
+    back = replace(
+        series(reason="no images to look at"), modality="SR", is_image=False, series_uid="2.25.1"
+    )
+    for parts in ((looked,), (looked, back), (looked, replace(back, instances=41))):
+        desk.keep(study.study_id, study.key, report(*parts), replaces=True)
+    assert len(documents.latest(9)) == 2
+    # A figure that changed makes a report, and no second selection of the same image.
+    desk.keep(study.study_id, study.key, report(series(finding(0.8))), replaces=True)
+    assert documents.latest(1)[0].kind is Kind.REPORT
+    assert len(documents.latest(9)) == 3
 
 
 def test_a_report_beside_an_earlier_one_that_stands_names_none(

@@ -75,6 +75,12 @@ def test_a_report_is_the_same_when_it_was_kept_as_json() -> None:
     assert made.findings[0].place == "patient's left"
 
 
+def test_what_has_no_images_to_look_at_is_left_out_of_a_report_that_has_others() -> None:
+    doses = replace(series(reason="no images"), is_image=False, modality="SR", series_uid="1.3")
+    assert [one.modality for one in report(series(finding(0.1)), doses).series] == ["CT"]
+    assert [one.modality for one in report(doses).series] == ["SR"]
+
+
 def test_a_report_is_complete_when_every_model_looked_at_every_image() -> None:
     looked = series(finding(0.1))
     reports_of_doses = replace(
