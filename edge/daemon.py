@@ -40,6 +40,7 @@ from edge.keys import KeyRing, pseudonym
 from edge.keys.tls import RENEW_DAYS
 from edge.metrics import Metrics, Standing
 from edge.packages import Shelf
+from edge.results.courier import CourierState
 from edge.results.room import ResultsRoom
 from edge.retention.eraser import Eraser, Surroundings
 from edge.retention.keeper import Keeper
@@ -140,7 +141,14 @@ class Daemon:
         )
         self._documents = Documents(self._store.journal)
         self._results = (
-            ResultsRoom(config, self._documents, self._store.study, self._audit, self.metrics)
+            ResultsRoom(
+                config,
+                self._documents,
+                self._store.study,
+                self._audit,
+                self.metrics,
+                self._on_pacs,
+            )
             if config.results.enabled
             else None
         )
@@ -329,6 +337,10 @@ class Daemon:
             notify(f"STATUS=Broker {'connected' if state.connected else state.reason}")
         self._broker = state
         self._tell_health()
+
+    def _on_pacs(self, state: CourierState) -> None:
+        if self._console is not None:
+            self._console.board.feels(pacs_away=bool(state.reason), pacs_refused=state.refused)
 
     def _tell_health(self) -> None:
         if self._console is not None:

@@ -230,6 +230,8 @@ def print_document(document: DocumentLine, about: dict[str, Any] | None) -> None
 def _document_state(document: DocumentLine) -> str:
     if document.stored is not None:
         return f"in the PACS {_moment(document.stored)}"
+    if document.erased:
+        return "ERASED"
     if document.refused is not None:
         return f"REFUSED {_moment(document.refused)}"
     return f"waits, again {_moment(document.due)}" if document.attempts else "waits"

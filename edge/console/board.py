@@ -36,12 +36,18 @@ class Health:
         When a test alarm was made lately, seconds since the epoch; 0 when none was.
     drill : Delivery or None
         How far it has come.
+    pacs_away : bool
+        Whether results wait because the PACS does not take any.
+    pacs_refused : bool
+        Whether there are results that it would not have.
     """
 
     broker: bool = False
     engines_ready: bool = False
     drill_at: float = 0.0
     drill: Delivery | None = None
+    pacs_away: bool = False
+    pacs_refused: bool = False
 
 
 @dataclass(slots=True, eq=False)

@@ -16,14 +16,14 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 
 from pydicom import dcmread
 
 from edge.audit import DAEMON, Act, Audit
 from edge.metrics import Metrics
-from edge.results.desk import Content
+from edge.results.desk import Content, ContentError
 from edge.results.maker_link import MakerLink, NotMade
 from edge.results.order import Order
 from edge.results.pacs import Answer, Fate, Line, Pacs, PacsAway
@@ -42,9 +42,18 @@ _FAREWELL_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class CourierState:
-    """How the PACS was when it was last needed. `reason`: why nothing can be sent; or empty."""
+    """How the PACS was when it was last needed.
 
-    reason: str
+    Parameters
+    ----------
+    reason : str
+        Why nothing can be sent now; empty when all is well.
+    refused : bool
+        Whether there is something that it would not have.
+    """
+
+    reason: str = ""
+    refused: bool = False
 
 
 class Courier:
@@ -59,6 +68,8 @@ class Courier:
         Returns a study by its number; raises LookupError when it is not here any more.
     audit : Audit
     metrics : Metrics
+    on_state : callable
+        Is told of every change, from the courier's thread; must not block.
     """
 
     def __init__(
@@ -68,18 +79,20 @@ class Courier:
         find_study: Callable[[int], StoredStudy],
         audit: Audit,
         metrics: Metrics,
+        on_state: Callable[[CourierState], None] = lambda _: None,
     ) -> None:
         self._pacs = pacs
         self._documents = documents
         self._find_study = find_study
         self._audit = audit
         self._metrics = metrics
+        self._on_state = on_state
         self._maker = MakerLink()
         self._bell = threading.Event()
         self._stopping = threading.Event()
         # A daemon thread: what the PACS has not answered is in the journal.
         self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
-        self._state = CourierState("")
+        self._state = CourierState()
         # The courier's thread alone: what was made last, while the PACS is away.
         self._made: tuple[int, bytes] | None = None
         self._line: Line | None = None  # set by the courier's thread; `stop` cuts it
@@ -123,6 +136,7 @@ class Courier:
         failures = 0
         with suppress(DocumentsError):  # the next look says so
             self._documents.catch_up()
+            self._look_for_refused()
         while not self._stopping.is_set():
             try:
                 self._send_all()
@@ -168,6 +182,7 @@ class Courier:
             self._documents.failed(document.id, answer.text)
             log.warning("Object %d is not in the PACS yet: %s", document.id, answer.text)
         self._metrics.results.labels(document.kind.value, answer.fate.value).inc()
+        self._look_for_refused()
 
     def _next_made(self) -> tuple[DocumentLine, bytes] | None:
         """Return the next object that is due, made; one that cannot be made is noted as such."""
@@ -195,7 +210,10 @@ class Courier:
         about = self._documents.opened(document.id, study.key)
         if about is None:
             raise NotMade("what it says is not here any more")
-        content = Content.from_json(about)
+        try:
+            content = Content.from_json(about)
+        except ContentError as error:
+            raise NotMade(str(error)) from error
         wanted = set(content.report.instances)
         records = {
             instance.id: instance.record
@@ -209,11 +227,19 @@ class Courier:
         """Say once that the PACS is away, or why it is now, or that it is back."""
         if reason == self._state.reason:
             return
-        self._state = CourierState(reason)
         if reason:
             log.warning("Results wait: %s", reason)
         else:
             log.info("%s takes results", self._pacs)
+        self._change(replace(self._state, reason=reason))
+
+    def _look_for_refused(self) -> None:
+        self._change(replace(self._state, refused=self._documents.standing().refused > 0))
+
+    def _change(self, state: CourierState) -> None:
+        if state != self._state:
+            self._state = state
+            self._on_state(state)
 
 
 def backoff_s(failures: int, *, jitter: float) -> float:

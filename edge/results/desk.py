@@ -11,6 +11,12 @@ from edge.results.report import Report
 from edge.store.documents import Documents, Kind
 from edge.store.study_key import StudyKey
 
+SCHEMA = 1  # of what is kept; another is of another version of Scanside
+
+
+class ContentError(ValueError):
+    """What was kept of an object is not of this version; its UIDs are known all the same."""
+
 
 @dataclass(frozen=True, slots=True)
 class Content:
@@ -34,6 +40,7 @@ class Content:
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values, to be sealed."""
         return {
+            "schema": SCHEMA,
             "report": self.report.as_json(),
             "names": asdict(self.names),
             "device": asdict(self.device),
@@ -42,7 +49,15 @@ class Content:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Content:
-        """Read what `as_json` gave."""
+        """Read what `as_json` gave.
+
+        Raises
+        ------
+        ContentError
+            If another version of Scanside wrote it.
+        """
+        if value["schema"] != SCHEMA:
+            raise ContentError("it was queued by another version of Scanside")
         predecessor = value["predecessor"]
         return cls(
             Report.from_json(value["report"]),
@@ -91,7 +106,8 @@ class Desk:
         """
         with self._documents.together():
             earlier = self._documents.about(study_id, key, Kind.REPORT)
-            if earlier and report.says_the_same(Report.from_json(earlier[-1]["report"])):
+            said = _said(earlier[-1]) if earlier else None
+            if said is not None and report.says_the_same(said):
                 return
             before = self._names(earlier[-1]) if earlier and replaces else None
             for kind in wanted(report, self._settings, replaces=before is not None):
@@ -116,8 +132,16 @@ class Desk:
 
 def _shows_the_same(report: Report, about: dict[str, Any]) -> bool:
     """Whether key images that were queued before are those of a report."""
-    before = Report.from_json(about["report"])
-    return set(before.key_images) == set(report.key_images)
+    before = _said(about)
+    return before is not None and set(before.key_images) == set(report.key_images)
+
+
+def _said(about: dict[str, Any]) -> Report | None:
+    """Return what an object says that was queued before; None if another version queued it."""
+    try:
+        return Content.from_json(about).report
+    except ContentError:
+        return None
 
 
 def wanted(report: Report, settings: Results, *, replaces: bool) -> tuple[Kind, ...]:

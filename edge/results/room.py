@@ -28,6 +28,8 @@ class ResultsRoom:
         Returns a study by its number; raises LookupError when it is not here any more.
     audit : Audit
     metrics : Metrics
+    on_state : callable
+        Is told how the PACS is, at every change, from the courier's thread; must not block.
     """
 
     def __init__(
@@ -37,11 +39,12 @@ class ResultsRoom:
         find_study: Callable[[int], StoredStudy],
         audit: Audit,
         metrics: Metrics,
+        on_state: Callable[[CourierState], None],
     ) -> None:
         device = Device(config.device.name, config.device.site)
         self.desk = Desk(documents, device, config.results)
         self.pacs = Pacs(config.results, config.dicom.ae_title)
-        self._courier = Courier(self.pacs, documents, find_study, audit, metrics)
+        self._courier = Courier(self.pacs, documents, find_study, audit, metrics, on_state)
         self.start = self._courier.start
         self.stop = self._courier.stop
         self.wake = self._courier.wake
@@ -50,8 +53,3 @@ class ResultsRoom:
     def running(self) -> bool:
         """Whether the courier lives."""
         return self._courier.running
-
-    @property
-    def state(self) -> CourierState:
-        """How the PACS was when it was last needed."""
-        return self._courier.state

@@ -42,6 +42,7 @@ class DocumentState(str, Enum):
     WAITING = "waiting"
     STORED = "stored"
     REFUSED = "refused"
+    ERASED = "erased"  # with its study, before the PACS had it
 
 
 class DocumentsError(RuntimeError):
@@ -66,6 +67,8 @@ class DocumentLine:
         What came of the last sending, in words without patient data; empty before the first.
     stored, refused : float or None
         When the PACS had it; when it was given up.
+    erased : bool
+        Whether what it says is gone, with its study.
     """
 
     id: int
@@ -77,12 +80,15 @@ class DocumentLine:
     answer: str
     stored: float | None
     refused: float | None
+    erased: bool = False
 
     @property
     def state(self) -> DocumentState:
         """Where it stands."""
         if self.stored is not None:
             return DocumentState.STORED
+        if self.erased:
+            return DocumentState.ERASED
         return DocumentState.WAITING if self.refused is None else DocumentState.REFUSED
 
 
@@ -223,8 +229,10 @@ class Documents:
     def given_up(self) -> list[int]:
         """Return the objects that the PACS would not have, by number."""
         with _as_documents_error(), self._journal.reading() as read:
-            rows = read.execute("SELECT id FROM documents WHERE refused IS NOT NULL ORDER BY id")
-            return [row["id"] for row in rows.fetchall()]
+            rows = read.execute(
+                "SELECT id FROM documents WHERE refused IS NOT NULL AND about != x'' ORDER BY id"
+            ).fetchall()
+        return [row["id"] for row in rows]
 
     def opened(self, number: int, key: StudyKey) -> dict[str, Any] | None:
         """Return what was kept of one object; None when it is not here, or was erased."""
@@ -242,7 +250,8 @@ class Documents:
                 " WHERE stored IS NULL AND refused IS NULL"
             ).fetchone()
             stored, refused = read.execute(
-                "SELECT COUNT(stored), COUNT(refused) FROM documents"
+                "SELECT COUNT(stored), COUNT(CASE WHEN about != x'' THEN refused END)"
+                " FROM documents"
             ).fetchone()
         return DocumentsStanding(waiting, stored, refused, oldest)
 
@@ -264,6 +273,7 @@ def _line(row: sqlite3.Row) -> DocumentLine:
         answer=row["answer"],
         stored=row["stored"],
         refused=row["refused"],
+        erased=row["about"] == b"",
     )
 
 

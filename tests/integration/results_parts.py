@@ -21,7 +21,7 @@ from edge.audit import Audit, read_entries
 from edge.config import Results
 from edge.keys import init_device
 from edge.metrics import Metrics
-from edge.results.courier import Courier
+from edge.results.courier import Courier, CourierState
 from edge.results.desk import Desk
 from edge.results.pacs import Pacs
 from edge.results.report import Report
@@ -43,6 +43,7 @@ class Sending:
     courier: Courier
     audit: Audit
     metrics: Metrics
+    states: list[CourierState]
     kept: list[Receipt] = field(default_factory=list)
 
     def take_in(self, *files: bytes, study: str = "1.2.826.0.1.3680043.10.1") -> Receipt:
@@ -103,10 +104,13 @@ def sending(folder: Path, to: Results, *, calling: str = "SCANSIDE") -> Iterator
         documents = Documents(store.journal)
         audit = Audit(store.journal, lambda: keys.signing)
         metrics = Metrics(CollectorRegistry())
-        courier = Courier(Pacs(to, calling), documents, store.study, audit, metrics)
+        states: list[CourierState] = []
+        courier = Courier(Pacs(to, calling), documents, store.study, audit, metrics, states.append)
         cleanup.callback(courier.stop)
         courier.start()
-        yield Sending(store, documents, Desk(documents, DEVICE, to), courier, audit, metrics)
+        yield Sending(
+            store, documents, Desk(documents, DEVICE, to), courier, audit, metrics, states
+        )
 
 
 def no_thread_is_left(before: set[threading.Thread]) -> bool:

@@ -20,6 +20,7 @@ from pydicom.uid import UID, ComprehensiveSRStorage, MRImageStorage
 from reporting import faults, report, said
 from results_parts import BLEED, no_thread_is_left, sending, settings
 
+from edge.results.courier import CourierState
 from edge.store.documents import DocumentState
 from tools.scanner import send
 
@@ -136,9 +137,11 @@ def test_an_object_that_the_pacs_refuses_is_told_of_and_holds_nothing_else_up(
         assert "The PACS refuses object 1: 0xC123" in caplog.text
         assert "TEST-1" not in caplog.text
         assert NAME not in caplog.text
+        assert here.states == [CourierState(refused=True)]
         # When the PACS was mended, a person has it sent again.
         assert here.documents.ask_again(here.documents.given_up()) == [1]
         assert here.all_stored()
+        assert wait_until(lambda: here.states[-1] == CourierState())
 
 
 def test_a_pacs_without_room_gets_the_object_later(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from test_alerts_message import DRILL, FINAL, FINDING, NOT_ANALYSED, PROVISIONAL, RETRACTED
@@ -11,9 +12,10 @@ from test_alerts_message import DRILL, FINAL, FINDING, NOT_ANALYSED, PROVISIONAL
 from edge.alerts.message import Alert, Code, Measurement
 from edge.analysis.news import Arrived
 from edge.console import words
-from edge.console.board import MOST, Board
+from edge.console.board import MOST, Board, Health
 from edge.console.cards import Acknowledged, Card, Delivery, Tone, person_name
 from edge.console.language import language
+from edge.console.pages import Pages
 
 ARRIVED = Arrived(
     study=1,
@@ -223,3 +225,18 @@ def test_an_erased_study_says_nothing_but_that_and_presses_nobody() -> None:
     shown.told(1, replace(CRITICAL, sequence=8))
     assert shown.card(1) == card, "what was decided in the same moment does not come back"
     assert shown.escalate(1e9) is None
+
+
+@pytest.mark.parametrize(
+    ("health", "said"),
+    [
+        ({}, "Everything works"),
+        ({"pacs_away": True}, "reports wait on this appliance"),
+        ({"pacs_refused": True}, "The PACS refused reports"),
+    ],
+)
+def test_the_board_says_whether_results_reach_the_pacs(health: dict[str, Any], said: str) -> None:
+    values = {"health": Health(broker=True, engines_ready=True, **health), "words": words}
+    shown = Pages().render("health.html", values, "en")
+    assert said in shown
+    assert ("Everything works" in shown) == (not health)

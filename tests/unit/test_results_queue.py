@@ -14,7 +14,7 @@ from findings import finding, series
 from reporting import DEVICE, report
 
 from edge.config import Results
-from edge.results.desk import Content, Desk, wanted
+from edge.results.desk import Content, ContentError, Desk, wanted
 from edge.results.pacs import Fate, meaning_of
 from edge.store import documents as module
 from edge.store.documents import (
@@ -249,9 +249,10 @@ def test_an_erased_study_leaves_nothing_but_that_there_was_an_object(
     assert hindered is Hindrance.UNFILED
     assert isinstance(store.erase(order, lambda _: None, pressing=False), Erased)
     assert [one.state for one in documents.latest(9)] == [
-        DocumentState.REFUSED,
+        DocumentState.ERASED,
         DocumentState.STORED,
     ]
+    assert documents.standing().counts == {"waiting": 0, "stored": 1, "refused": 0}
     assert documents.latest(1)[0].answer == "erased before it was sent"
     assert documents.opened(1, study.key) is None
     assert documents.ask_again([1, 2]) == []
@@ -264,3 +265,17 @@ def test_where_nothing_is_sent_any_more_nothing_waits(
     documents.give_up(SWITCHED_OFF)
     assert documents.standing().counts == {"waiting": 0, "stored": 0, "refused": 2}
     assert documents.ask_again([1]) == [1]
+
+
+def test_what_another_version_queued_is_replaced_and_not_compared(
+    desk: Desk, documents: Documents, study: Receipt
+) -> None:
+    desk.keep(study.study_id, study.key, CALM, replaces=False)
+    (about,) = documents.about(study.study_id, study.key, Kind.REPORT)
+    with pytest.raises(ContentError, match="another version of Scanside"):
+        Content.from_json({**about, "schema": 2})
+    documents.add(study.study_id, study.key, Kind.REPORT, {**about, "schema": 2, "report": {}})
+    desk.keep(study.study_id, study.key, CALM, replaces=True)
+    last = Content.from_json(documents.about(study.study_id, study.key, Kind.REPORT)[-1])
+    assert last.predecessor is not None
+    assert last.predecessor.instance_uid == about["names"]["instance_uid"]
