@@ -2,44 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-
 from pydantic import Field, ValidationInfo, field_validator
 
-from edge.config.kinds import AeTitle, File, Groups, Names, Port, Section, Titles
-
-_ADDRESS = re.compile(
-    r"(?P<title> *[!-\[\]-~][ -\[\]-~]{0,15})@"
-    r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^@:\[\]\s]+):(?P<port>[0-9]{1,5})"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where an application entity is reached."""
-
-    ae_title: str
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.ae_title}@{host}:{self.port}"
-
-
-def address_of(text: str) -> Address:
-    """Read ``AE@host:port``; an IPv6 address stands in brackets.
-
-    Raises
-    ------
-    ValueError
-        If it is not of that form.
-    """
-    found = _ADDRESS.fullmatch(text)
-    if found is None or not 1 <= int(found["port"]) <= 65535 or len(found["title"].strip()) > 16:
-        raise ValueError(f"{text!r} is not AE@host:port, such as CT1@10.0.0.5:104")
-    return Address(found["title"].strip(), found["host"].strip("[]"), int(found["port"]))
+from edge.config.kinds import AeTitle, File, Groups, Names, Port, Section
+from edge.config.peers import Address, Peer, address_of, peer_of
 
 
 class Dicom(Section):
@@ -74,9 +40,11 @@ class Dicom(Section):
         True,
         description="Listen without TLS too. Switch it off when the last scanner speaks TLS.",
     )
-    peers: Titles = Field(
+    peers: Groups = Field(
         (),
-        description="Calling AE titles that may send; an empty list lets every sender in.",
+        description="Calling AE titles that may send, each from anywhere or, as AE@address, from "
+        "one address or network (CT1@10.0.0.5, CT2@10.0.1.0/24); an empty list lets every sender "
+        "in.",
     )
     report_to: Groups = Field(
         (),
@@ -102,6 +70,13 @@ class Dicom(Section):
     network_timeout_s: float = Field(
         60, gt=0, le=3600, description="A sender silent for so long is cut off."
     )
+
+    @field_validator("peers")
+    @classmethod
+    def _peers(cls, peers: tuple[str, ...]) -> tuple[str, ...]:
+        for text in peers:
+            peer_of(text)
+        return peers
 
     @field_validator("tls_port")
     @classmethod
@@ -144,6 +119,11 @@ class Dicom(Section):
         if inbound_mb < info.data.get("max_instance_mb", 0):
             raise ValueError("is less than max_instance_mb: the largest cannot come in")
         return inbound_mb
+
+    @property
+    def known_peers(self) -> tuple[Peer, ...]:
+        """Return `peers`, read."""
+        return tuple(map(peer_of, self.peers))
 
     @property
     def report_addresses(self) -> tuple[Address, ...]:

@@ -20,7 +20,6 @@ HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9:][A-Za-z0-9:.-]{0,252}$")]
 File = Annotated[Path, Strict(False)]
 Names = Annotated[tuple[ServerName, ...], Strict(False)]
 Groups = Annotated[tuple[str, ...], Strict(False)]
-Titles = Annotated[tuple[AeTitle, ...], Strict(False)]
 
 
 class ConfigError(ValueError):

@@ -73,6 +73,7 @@ SUCCESS = 0x0000
 OUT_OF_RESOURCES = 0xA700
 DOES_NOT_MATCH_SOP_CLASS = 0xA900
 CANNOT_UNDERSTAND = 0xC000
+UNRECOGNIZED_OPERATION = 0x0211  # PS3.7 C.5.21
 
 
 @dataclass(slots=True)
@@ -133,7 +134,8 @@ class DicomDoor:
         self._ae.maximum_pdu_size = MAX_PDU_BYTES
         self._ae.maximum_associations = settings.max_associations
         self._ae.network_timeout = settings.network_timeout_s
-        self._ae.require_calling_aet = list(settings.peers)
+        self._peers = settings.known_peers
+        self._ae.require_calling_aet = [one.ae_title for one in self._peers]
         self._ae.add_supported_context(Verification)
         for context in AllStoragePresentationContexts:
             self._ae.add_supported_context(context.abstract_syntax, TRANSFER_SYNTAXES)
@@ -193,6 +195,9 @@ class DicomDoor:
             (evt.EVT_RELEASED, self._on_end, [True]),
             (evt.EVT_ABORTED, self._on_end, [False]),
             (evt.EVT_CONN_CLOSE, self._on_end, [False]),
+            # What these services do not have; unanswered, it would hold the association up.
+            (evt.EVT_N_GET, self._on_unknown),
+            (evt.EVT_N_EVENT_REPORT, self._on_unknown),
             *self._services,
         ]
         self._ports.open(handlers, bounded(bounds))
@@ -209,17 +214,26 @@ class DicomDoor:
             event.assoc.dul.socket.sender = self._last_sender
 
     def _on_requested(self, event: evt.Event) -> None:
-        """Reject a sender over TLS whose certificate has another name than those that may."""
+        """Reject a sender whose certificate has another name, or that calls from elsewhere."""
         line = event.assoc.dul.socket.socket
-        if not isinstance(line, ssl.SSLSocket):
-            return
-        names = names_in(line.getpeercert() or {})
-        if is_peer(names, self._settings.tls_peers):
-            return
-        # "Calling AE title not recognized" comes nearest (PS3.8 table 9-21).
-        event.assoc.acse.send_reject(0x01, 0x01, 0x03)
-        event.assoc.kill()  # returns when the answer has left
-        self._on_refused(Refusal.NOT_A_PEER, f"certificate of {shown(names)}")
+        if isinstance(line, ssl.SSLSocket):
+            names = names_in(line.getpeercert() or {})
+            if not is_peer(names, self._settings.tls_peers):
+                _reject(event)
+                self._on_refused(Refusal.NOT_A_PEER, f"certificate of {shown(names)}")
+                return
+        title = event.assoc.requestor.primitive.calling_ae_title.strip()
+        own = [one for one in self._peers if one.ae_title.strip() == title]
+        address = event.assoc.requestor.address
+        if own and not any(one.is_at(address) for one in own):
+            _reject(event)
+            with self._lock:
+                self.counts.turned_away += 1
+            log.warning(
+                "Turned a sender away (AE title %r): [dicom] peers does not have it at %s",
+                title[:16],
+                address,
+            )
 
     def _on_refused(self, refusal: Refusal, who: str) -> None:
         with self._lock:
@@ -254,6 +268,10 @@ class DicomDoor:
     def _on_echo(self, event: evt.Event) -> int:
         event.assoc.dul.socket.settle()
         return SUCCESS
+
+    def _on_unknown(self, event: evt.Event) -> tuple[int, None]:
+        event.assoc.dul.socket.settle()
+        return UNRECOGNIZED_OPERATION, None
 
     def _on_store(self, event: evt.Event) -> Dataset | int:
         connection: BoundedSocket = event.assoc.dul.socket
@@ -310,3 +328,9 @@ class DicomDoor:
         answer.Status = status
         answer.ErrorComment = what[:64]
         return answer
+
+
+def _reject(event: evt.Event) -> None:
+    # "Calling AE title not recognized" comes nearest for each (PS3.8 table 9-21).
+    event.assoc.acse.send_reject(0x01, 0x01, 0x03)
+    event.assoc.kill()  # returns when the answer has left

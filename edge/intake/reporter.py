@@ -18,7 +18,7 @@ from pynetdicom import AE, build_context, build_role
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
 from edge.config import Dicom
-from edge.config.dicom import Address
+from edge.config.peers import Address
 from edge.intake.own_requests import EventReport
 from edge.intake.tls import Credentials, DicomTlsError
 from edge.store.commitments import Commitment, Commitments

@@ -229,6 +229,20 @@ def test_only_the_peers_of_the_configuration_may_send(tmp_path: Path) -> None:
         assert intake.door.counts.turned_away == 2
 
 
+def test_a_peer_with_an_address_may_send_from_there_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    peers = ("CT1@127.0.0.1", "CT2@10.0.0.0/8", "CT3@10.0.0.5", "CT3@127.0.0.0/24", "CT4")
+    with open_intake(tmp_path, peers=peers) as intake:
+        for calling, may in (("CT1", True), ("CT2", False), ("CT3", True), ("CT4", True)):
+            with RawSender(intake.door.port, calling=calling) as sender:
+                assert (sender.kind != ASSOCIATE_RJ) is may, calling
+        intake.wait_until_all_are_gone(4)
+        assert intake.door.counts.turned_away == 1
+    said = "Turned a sender away (AE title 'CT2'): [dicom] peers does not have it at 127.0.0.1"
+    assert said in caplog.messages
+
+
 def test_one_sender_too_many_is_turned_away_for_now(tmp_path: Path) -> None:
     with open_intake(tmp_path, max_associations=2) as intake:
         with RawSender(intake.door.port), RawSender(intake.door.port) as second:

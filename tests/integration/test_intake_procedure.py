@@ -195,6 +195,19 @@ def test_what_cannot_be_is_refused_with_its_status(intake: Intake, series: list[
     assert not told(intake)  # it named no series
 
 
+def test_an_operation_of_another_service_is_refused_and_the_association_goes_on(
+    intake: Intake,
+) -> None:
+    with Modality(intake) as modality:
+        answer, _ = modality.line.send_n_get([0x00400252], ModalityPerformedProcedureStep, "1.2.3")
+        assert answer.Status == 0x0211
+        answer, _ = modality.line.send_n_event_report(
+            None, 1, ModalityPerformedProcedureStep, "1.2.3"
+        )
+        assert answer.Status == 0x0211
+        assert modality.create() == SUCCESS
+
+
 def test_nothing_of_the_patient_is_kept_or_logged(
     tmp_path: Path, series: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from certificates import Authority
+from certificates import Authority, self_signed
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from intake_parts import (
     ASSOCIATE_RJ,
@@ -129,6 +129,17 @@ def test_both_ports_serve_at_once_and_senders_are_told_apart(intake: Intake, sca
     )
     assert report.ok
     assert len({event.sender for event in intake.events.kept}) == 2
+
+
+def test_a_scanner_that_signs_its_certificate_itself_comes_in_where_that_is_trusted(
+    tmp_path: Path, ours: dict[str, Any], hospital: Authority
+) -> None:
+    cert, key = self_signed(tmp_path, "ct1")
+    with open_intake(tmp_path / "studies", **ours) as intake:
+        with pytest.raises(RefusedError):
+            echo(over_tls(intake), tls=Tls(hospital.file, cert, key))
+        ours["ca"].write_bytes(ours["ca"].read_bytes() + cert.read_bytes())
+        assert echo(over_tls(intake), tls=Tls(hospital.file, cert, key)) > 0
 
 
 def test_without_the_plain_port_there_is_tls_alone(
