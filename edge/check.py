@@ -22,6 +22,7 @@ from edge.console import certificate as console
 from edge.console.accounts import Accounts
 from edge.console.database import FILE as CONSOLE_DATABASE
 from edge.console.database import ConsoleDatabase, ConsoleDatabaseError
+from edge.intake.folder import REFUSED, FolderError, check_folder
 from edge.intake.tls import Credentials, DicomTlsError
 from edge.key_files import KeyFileError
 from edge.keys import DeviceKeys, load_recipients
@@ -80,6 +81,7 @@ def check(file: Path) -> list[CheckResult]:
         _retention,
         _models,
         _dicom,
+        _folder,
         _broker,
         _results,
         _console,
@@ -306,6 +308,24 @@ def _port(name: str, key: str, port: int, settings: Dicom) -> CheckResult:
                 f"That is right while the daemon runs; else choose another [dicom] {key}.",
             )
     return CheckResult(name, Grade.GOOD, f"{where} is free for {settings.ae_title}")
+
+
+def _folder(config: Config) -> Iterator[CheckResult]:
+    watched = config.folder.path
+    if watched is None:
+        return
+    try:
+        check_folder(watched, config.storage.folder)
+    except FolderError as error:
+        yield CheckResult("folder", Grade.BAD, str(error))
+        return
+    aside = watched / REFUSED
+    refused = len(list(aside.glob("*.reason.txt"))) if aside.is_dir() else 0
+    if refused:
+        text, advice = f"{watched}; {refused} files were refused", f"The reasons are in {aside}."
+        yield CheckResult("folder", Grade.WARNING, text, advice)
+    else:
+        yield CheckResult("folder", Grade.GOOD, f"files are taken in from {watched}")
 
 
 def _broker(config: Config) -> Iterator[CheckResult]:

@@ -33,8 +33,11 @@ from edge.analysis.news import Arrived
 from edge.audit import DAEMON, Act, Audit, count_entries
 from edge.config import Config
 from edge.console.room import ConsoleRoom
+from edge.imaging.header import Limits
 from edge.intake.dicom import DicomDoor
+from edge.intake.folder import FolderCounts, FolderDoor, FolderError
 from edge.intake.ports import PortTaken
+from edge.intake.taking import Taker
 from edge.intake.tls import Refusal
 from edge.keys import KeyRing, pseudonym
 from edge.keys.tls import RENEW_DAYS
@@ -176,8 +179,19 @@ class Daemon:
             Rule.of(config.storage),
             self.metrics,
         )
-        self._door = DicomDoor(
-            config.dicom, self._store, partial(pseudonym, keys.pseudonym), self._coordinator.tell
+        tell, whose = self._coordinator.tell, partial(pseudonym, keys.pseudonym)
+        self._door = DicomDoor(config.dicom, self._store, whose, tell)
+        self._folder = (
+            FolderDoor(
+                config.folder,
+                config.folder.path,
+                config.storage.folder,
+                Taker(self._store, whose, tell),
+                Limits(max_bytes=config.dicom.max_instance_mb * 1_000_000),
+                tell,
+            )
+            if config.folder.path is not None
+            else None
         )
 
     def run(self) -> None:
@@ -218,6 +232,9 @@ class Daemon:
             rooms.callback(self._keeper.stop)
             self._open_door()
             rooms.callback(self._door.close)
+            if self._folder is not None:
+                self._open_folder(self._folder)
+                rooms.callback(self._folder.close)
             yield
 
     def _open_door(self) -> None:
@@ -228,6 +245,12 @@ class Daemon:
                 f"DICOM cannot listen on {error.filename}: {error.strerror}.\n"
                 "  Another program may use the port: choose another [dicom] port or tls_port."
             ) from error
+
+    def _open_folder(self, folder: FolderDoor) -> None:
+        try:
+            folder.open()
+        except FolderError as error:
+            raise DaemonError(str(error)) from error
 
     def _open_console(self, console: ConsoleRoom) -> None:
         settings = self._config.console
@@ -242,6 +265,8 @@ class Daemon:
 
     def _announce(self) -> None:
         self._announce_dicom()
+        if self._folder is not None:
+            log.info("Files are taken in from %s", self._config.folder.path)
         if self._results is not None:
             log.info("Results go to the PACS %s", self._results.pacs)
         names = ", ".join(f"{one.name} {one.version}" for one in self._packages)
@@ -288,6 +313,8 @@ class Daemon:
                 raise DaemonError("The analysis stopped by itself; its log line is above.")
             if not self._keeper.running:
                 raise DaemonError("The erasing stopped by itself; its log line is above.")
+            if self._folder is not None and not self._folder.running:
+                raise DaemonError("The watching of the folder stopped by itself; see the log.")
             if self._results is not None and not self._results.running:
                 raise DaemonError("The sending to the PACS stopped by itself; see the log above.")
             stalled = time.monotonic() - self._coordinator.alive_at > _STALLED_S
@@ -298,14 +325,15 @@ class Daemon:
     def _standing(self) -> Standing:
         """Return what the rooms know, for a scrape of the metrics."""
         counts = self._door.counts
+        files = FolderCounts() if self._folder is None else self._folder.counts
         backlog = self._settlements.backlog()
         journal = self._store.journal
         documents = self._documents.standing()
         return Standing(
             instances={
-                "stored": counts.stored,
-                "repeated": counts.repeated,
-                "refused": counts.refused,
+                "stored": counts.stored + files.stored,
+                "repeated": counts.repeated + files.repeated,
+                "refused": counts.refused + files.refused,
             },
             turned_away=counts.turned_away,
             senders=self._door.senders,

@@ -6,6 +6,7 @@ so a key cannot be documented in one place and read in another.
 
 from edge.config.default_file import default_toml
 from edge.config.dicom import Dicom
+from edge.config.folder import Folder
 from edge.config.kinds import ConfigError
 from edge.config.reading import load_config
 from edge.config.results import Results
@@ -30,6 +31,7 @@ __all__ = [
     "Console",
     "Device",
     "Dicom",
+    "Folder",
     "Log",
     "Oidc",
     "Results",

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from pydantic.fields import FieldInfo
 
 from edge.config.dicom import Dicom
+from edge.config.folder import Folder
 from edge.config.kinds import (
     ConfigError,
     File,
@@ -273,6 +274,7 @@ class Config(Section):
     device: Device = Device()
     storage: Storage = Storage()
     dicom: Dicom = Dicom()
+    folder: Folder = Folder()
     analysis: Analysis = Analysis()
     broker: Broker = Broker()
     alerts: Alerts = Alerts()

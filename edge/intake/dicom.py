@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     JPEG2000,
-    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -35,13 +34,13 @@ from pynetdicom.sop_class import Verification
 
 from edge.config import Dicom
 from edge.imaging.header import Limits, UnreadableInstance, read_header
-from edge.intake.arrival import arrival_of
 from edge.intake.bounds import MAX_PDU_BYTES, BoundedSocket, Bounds, InboundBudget, bounded
 from edge.intake.commitment import CommitmentDesk
-from edge.intake.events import Heard, InstanceKept, SenderGone
+from edge.intake.events import Heard, SenderGone
 from edge.intake.ports import Ports
 from edge.intake.procedure import ProcedureDesk
 from edge.intake.reporter import Reporter
+from edge.intake.taking import Came, NoPixels, Taker
 from edge.intake.tls import Refusal, is_peer, names_in, shown
 from edge.keys.tls import TlsCertificate
 from edge.store.commitments import Commitments
@@ -122,8 +121,7 @@ class DicomDoor:
         tell: Callable[[Heard], None],
     ) -> None:
         self._settings = settings
-        self._store = store
-        self._pseudonym = pseudonym
+        self._taker = Taker(store, pseudonym, tell)
         self._tell = tell
         self._limits = Limits(max_bytes=settings.max_instance_mb * 1_000_000)
         self._lock = threading.Lock()  # guards _last_sender and counts
@@ -297,24 +295,19 @@ class DicomDoor:
             return self._refuse(
                 DOES_NOT_MATCH_SOP_CLASS, "instance UID differs", "The data set is another instance"
             )
-        arrival = arrival_of(
-            header, identity, self._pseudonym, connection.first_byte, connection.last_byte
-        )
-        if not header.has_pixels and "Image Storage" in UID(header.sop_class_uid).name:
-            return self._refuse(
-                DOES_NOT_MATCH_SOP_CLASS, "no pixel data", "An image without pixel data"
-            )
+        sender = connection.sender
+        came = Came(sender, connection.first_byte, connection.last_byte)
         try:
-            receipt = self._store.keep(arrival, data)
+            kept = self._taker.take(data, header, identity, came)
+        except NoPixels as error:
+            return self._refuse(DOES_NOT_MATCH_SOP_CLASS, "no pixel data", str(error))
         except OutOfSpace as error:
             return self._refuse(OUT_OF_RESOURCES, "out of disk", str(error))
         with self._lock:
-            if receipt.kept is Kept.REPEATED:
+            if kept is Kept.REPEATED:
                 self.counts.repeated += 1
             else:
                 self.counts.stored += 1
-        sender = connection.sender
-        self._tell(InstanceKept(sender, receipt, arrival.series_uid, arrival.about))
         if connection.ended:  # while its instance was being stored: it is told of once more
             self._tell(SenderGone(sender, orderly=False))
         return SUCCESS

@@ -8,7 +8,7 @@ import pytest
 
 from edge.config import Config, ConfigError, default_toml, load_config
 
-SECTIONS = ("device", "storage", "dicom", "analysis", "broker", "alerts", "log")
+SECTIONS = ("device", "storage", "dicom", "folder", "analysis", "broker", "alerts", "log")
 
 
 @pytest.fixture
@@ -78,6 +78,10 @@ max_associations = 3
 max_instance_mb = 100
 inbound_mb = 200
 network_timeout_s = 2.5
+[folder]
+path = "/data/in"
+quiet_s = 1
+polling = true
 [analysis]
 packages = "/data/models"
 remote = "/etc/scanside/remote.toml"
