@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import datetime, timezone
-from enum import Enum
 from pathlib import Path
 
 from edge.alerts.bell import Bell
@@ -22,49 +19,18 @@ from edge.console import certificate as console
 from edge.console.accounts import Accounts
 from edge.console.database import FILE as CONSOLE_DATABASE
 from edge.console.database import ConsoleDatabase, ConsoleDatabaseError
+from edge.grades import CheckResult, Grade
 from edge.intake.folder import REFUSED, FolderError, check_folder
 from edge.intake.tls import Credentials, DicomTlsError
 from edge.key_files import KeyFileError
 from edge.keys import DeviceKeys, load_recipients
 from edge.keys.tls import RENEW_DAYS, TlsCertificate, read_certificate
 from edge.packages import Found, Shelf, State
+from edge.retention.checking import check_retention
 from edge.store.documents import Documents, DocumentsError
 from edge.store.journal import Journal, JournalError
-from edge.store.keeping import Rule, overdue, usage
 from edge.store.outbox import Outbox
 from engines import EngineError, PackageError, serve
-
-
-class Grade(Enum):
-    """How a check came out."""
-
-    GOOD = "good"
-    WARNING = "warning"
-    BAD = "bad"
-
-
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """What one check found, and what to do about it (empty when nothing)."""
-
-    name: str
-    grade: Grade
-    text: str
-    advice: str = ""
-
-    @property
-    def failed(self) -> bool:
-        """Whether the appliance cannot do its work like this."""
-        return self.grade is Grade.BAD
-
-    def as_json(self) -> dict[str, str]:
-        """Return the result for machines."""
-        return {
-            "name": self.name,
-            "grade": self.grade.value,
-            "text": self.text,
-            "advice": self.advice,
-        }
 
 
 def check(file: Path) -> list[CheckResult]:
@@ -78,7 +44,7 @@ def check(file: Path) -> list[CheckResult]:
         _keys,
         _disk,
         _journal,
-        _retention,
+        check_retention,
         _models,
         _dicom,
         _folder,
@@ -206,35 +172,6 @@ def _journal(config: Config) -> Iterator[CheckResult]:
         yield CheckResult("journal", Grade.BAD, str(error))
         return
     yield CheckResult("journal", Grade.GOOD, f"{backlog} alerts wait for the broker")
-
-
-def _retention(config: Config) -> Iterator[CheckResult]:
-    """Say how long studies are kept, and what they take."""
-    rule, file = Rule.of(config.storage), config.storage.folder / "journal.db"
-    ends = [] if rule.seconds is None else [f"for {rule.seconds / 86400:g} days"]
-    ends += [] if rule.bytes is None else [f"up to {rule.bytes / 1e9:g} GB"]
-    text = f"studies are kept {' and '.join(ends) or 'until somebody erases them'}"
-    if not file.exists():
-        yield CheckResult("retention", Grade.GOOD, text)
-        return
-    try:
-        with closing(Journal(file, read_only=True)) as journal:
-            here, held = usage(journal), overdue(journal, rule, time.time())
-    except JournalError:
-        return  # said of the journal
-    if here.oldest is not None:
-        since = datetime.fromtimestamp(here.oldest).astimezone()
-        text += f"; {here.studies} since {since:%Y-%m-%d}, {here.bytes / 1e9:.1f} GB"
-    if not held:
-        yield CheckResult("retention", Grade.GOOD, text)
-        return
-    yield CheckResult(
-        "retention",
-        Grade.WARNING,
-        f"{text}; {held} should be gone",
-        "Their flags are not acknowledged, or central has not had all that was said of them. "
-        "See them with: scanside studies list; erase one with: scanside studies erase",
-    )
 
 
 def _models(config: Config) -> Iterator[CheckResult]:

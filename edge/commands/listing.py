@@ -14,7 +14,7 @@ from rich.text import Text
 
 from edge.alerts.message import NOTICE, Alert
 from edge.audit import Entry
-from edge.check import CheckResult, Grade
+from edge.grades import CheckResult, Grade
 from edge.store.documents import DocumentLine, Kind
 from edge.store.lookup import AlertLine, Delivery, ErasureLine, SeriesLine, StudyLine
 

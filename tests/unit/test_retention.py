@@ -16,9 +16,10 @@ from erasing import PIXELS, SIGNING, eraser, order, tell
 from prometheus_client import CollectorRegistry
 
 from edge.audit import Audit, read_entries
-from edge.check import Grade, _retention
 from edge.config import Storage, default_toml, load_config
+from edge.grades import Grade
 from edge.metrics import Metrics
+from edge.retention.checking import check_retention
 from edge.retention.eraser import Eraser, Surroundings
 from edge.retention.keeper import Keeper
 from edge.store.erasure import Erased
@@ -219,5 +220,5 @@ def test_check_says_how_long_studies_are_kept_and_which_should_be_gone(tmp_path:
 
 
 def retention(file: Path) -> tuple[Grade, str]:
-    (one,) = _retention(load_config(file))
+    (one,) = check_retention(load_config(file))
     return one.grade, one.text

@@ -1,0 +1,42 @@
+"""For ``scanside check``: how long studies are kept, what they take, which should be gone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime
+
+from edge.config import Config
+from edge.grades import CheckResult, Grade
+from edge.store.journal import Journal, JournalError
+from edge.store.keeping import Rule, overdue, usage
+
+
+def check_retention(config: Config) -> Iterator[CheckResult]:
+    """Say how long studies are kept, and what they take."""
+    rule, file = Rule.of(config.storage), config.storage.folder / "journal.db"
+    ends = [] if rule.seconds is None else [f"for {rule.seconds / 86400:g} days"]
+    ends += [] if rule.bytes is None else [f"up to {rule.bytes / 1e9:g} GB"]
+    text = f"studies are kept {' and '.join(ends) or 'until somebody erases them'}"
+    if not file.exists():
+        yield CheckResult("retention", Grade.GOOD, text)
+        return
+    try:
+        with closing(Journal(file, read_only=True)) as journal:
+            here, held = usage(journal), overdue(journal, rule, time.time())
+    except JournalError:
+        return  # said of the journal
+    if here.oldest is not None:
+        since = datetime.fromtimestamp(here.oldest).astimezone()
+        text += f"; {here.studies} since {since:%Y-%m-%d}, {here.bytes / 1e9:.1f} GB"
+    if not held:
+        yield CheckResult("retention", Grade.GOOD, text)
+        return
+    yield CheckResult(
+        "retention",
+        Grade.WARNING,
+        f"{text}; {held} should be gone",
+        "Their flags are not acknowledged, or central has not had all that was said of them. "
+        "See them with: scanside studies list; erase one with: scanside studies erase",
+    )
