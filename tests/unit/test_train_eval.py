@@ -81,6 +81,30 @@ def test_what_trained_a_package_is_left_out_and_all_of_it_is_refused(
     assert "nothing to measure it on" in capsys.readouterr().err
 
 
+def test_answers_out_of_fold_are_measured_where_every_picture_trained_the_package(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    for source in CHILDREN.iterdir():
+        (package / source.name).write_bytes(source.read_bytes())
+    seen = sorted(folder.rglob("*.jpg"), reverse=True)  # kept in any order
+    digests = np.array([hashlib.sha256(file.read_bytes()).hexdigest() for file in seen])
+    ill = np.array([file.parent.name == "bacteria" for file in seen])
+    np.save(package / judge.TRAINED_ON, judge.marks(digests))
+    judge.keep_out_of_fold(package, digests, np.stack([ill * 4.0 - 2.0, ill * 0.0], axis=1))
+    file = tmp_path / "figures.json"
+    assert evaluate(folder, file, "--package", str(package)) == 0
+    assert "by a network that had not seen the patient" in capsys.readouterr().out.replace(
+        "\n", " "
+    )
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert (found["answers"], found["pictures"]) == ("out of fold", 12)
+    assert found["abstained_as_unfamiliar"] is None  # the package itself was not asked
+    row = next(r for r in found["rows"] if (r["finding"], r["level"]) == ("Pneumonia", "study"))
+    assert row["auc"] == 1.0
+
+
 def test_a_folder_that_is_laid_out_otherwise_is_refused_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,4 +1,8 @@
-"""Measure a shipped package on a folder of pictures that it has not seen."""
+"""Measure a package on a folder: on pictures that it has not seen, or by its answers out of fold.
+
+A package of few patients was trained on all of them. What it ships with are the answers of networks
+that had not seen the picture in question; on the folder that trained it these are measured again.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +26,29 @@ from tools.train.plan import Plan
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was measured: `abstained` is the share of pictures unlike what the model knows."""
+    """What was measured.
+
+    Parameters
+    ----------
+    package : ModelPackage
+    pictures : int
+        That measured.
+    left_out : int
+        That trained or calibrated it.
+    out_of_fold : bool
+        Whether the answers are those kept in the package, not the package's own.
+    abstained : float or None
+        Share of the pictures unlike what the model knows; None where it was not asked.
+    figures : tuple of Figure
+    errors : dict
+        Expected calibration error by finding.
+    """
 
     package: ModelPackage
     pictures: int
     left_out: int
-    abstained: float
+    out_of_fold: bool
+    abstained: float | None
     figures: tuple[Figure, ...]
     errors: dict[str, float]
 
@@ -35,26 +56,43 @@ class Report:
 def run(plan: Plan, package: ModelPackage, folder: Path, *, threads: int) -> Report:
     """Measure a package on whatever of a folder it was not trained or calibrated on.
 
+    Where that is nothing, the answers out of fold that it ships with are measured.
+
     Raises
     ------
     DataError
-        If the folder cannot be read, or the package has seen all of it.
+        If the folder cannot be read, or the package has seen all of it and holds no answers.
     """
     # The package says what it eats; the plan may already be of its successor.
     examples = reading.read(replace(plan, input=package.input), folder)
     rows = judge.unseen(package, examples)
-    if len(rows) == 0:
-        raise DataError(
-            f"{folder}: all {len(examples)} pictures trained or calibrated {package.name}, so "
-            "there is nothing to measure it on. Give --data a folder of other patients; what is "
-            f"known of these is in {package.path / 'CARD.md'}."
-        )
-    answers = judge.ask(package, judge.batches(examples, rows), threads=threads)
-    limit = np.inf if package.familiar is None else package.familiar.limit
+    if len(rows):
+        answers = judge.ask(package, judge.batches(examples, rows), threads=threads)
+        limit = np.inf if package.familiar is None else package.familiar.limit
+        logits, abstained = answers.logits, float((answers.distance > limit).mean())
+        left_out = len(examples) - len(rows)
+    else:
+        rows, logits = judge.out_of_fold(package, examples)
+        abstained, left_out = None, len(examples) - len(rows)
+        if not len(rows):
+            raise DataError(
+                f"{folder}: all {len(examples)} pictures trained or calibrated {package.name}, so "
+                "there is nothing to measure it on. Give --data a folder of other patients; what "
+                f"is known of these is in {package.path / 'CARD.md'}."
+            )
+    figures, errors = _figures(plan, package, examples, rows, logits)
+    return Report(
+        package, len(rows), left_out, abstained is None, abstained, tuple(figures), errors
+    )
+
+
+def _figures(
+    plan: Plan, package: ModelPackage, examples: Examples, rows: Rows, logits: Any
+) -> tuple[list[Figure], dict[str, float]]:
     figures: list[Figure] = []
     errors: dict[str, float] = {}
     for spec in package.findings:
-        judged = _judged(plan, examples, rows, answers.logits, spec)
+        judged = _judged(plan, examples, rows, logits, spec)
         settled = Settled(*spec.calibration, spec.threshold, spec.abstain)
         found = assess.measure(
             examples, judged, spec.label, settled, package.aggregate, seed=plan.seed
@@ -63,14 +101,7 @@ def run(plan: Plan, package: ModelPackage, folder: Path, *, threads: int) -> Rep
             errors[spec.label] = assess.reliability(judged, settled)[1]
         figures += found
         figures += assess.subgroups(examples, judged, spec.label, seed=plan.seed)
-    return Report(
-        package,
-        len(rows),
-        len(examples) - len(rows),
-        float((answers.distance > limit).mean()),
-        tuple(figures),
-        errors,
-    )
+    return figures, errors
 
 
 def _judged(plan: Plan, examples: Examples, rows: Rows, logits: Any, spec: FindingSpec) -> Judged:
@@ -106,6 +137,7 @@ def as_json(report: Report, folder: Path) -> dict[str, Any]:
         "data": folder.name,
         "pictures": report.pictures,
         "left_out_as_seen": report.left_out,
+        "answers": "out of fold" if report.out_of_fold else "of the package",
         "abstained_as_unfamiliar": report.abstained,
         "rows": list(rows.values()),
     }
@@ -113,7 +145,12 @@ def as_json(report: Report, folder: Path) -> dict[str, Any]:
 
 def show(report: Report, say: Callable[[str], None]) -> None:
     """Print the report as a table."""
-    if report.left_out:
+    if report.out_of_fold:
+        say(
+            f"All of these pictures trained the model. Measured are the answers that its package "
+            f"keeps of {report.pictures}: each by a network that had not seen the patient."
+        )
+    elif report.left_out:
         say(
             f"{report.left_out} pictures left out: they trained or calibrated the model. "
             f"{report.pictures} are measured."
@@ -123,17 +160,21 @@ def show(report: Report, say: Callable[[str], None]) -> None:
         table.add_column(heading)
     for one in report.figures:
         name = f"{one.level} {one.name}" + (f", {one.group}" if one.group else "")
-        held = one.interval
+        # Rounded as the package keeps it first, so that nobody reads two different figures.
+        value, low, high = (
+            round(x, 4) for x in (one.interval.value, one.interval.low, one.interval.high)
+        )
         table.add_row(
             one.finding,
             name,
-            f"{held.value:.3f}",
-            f"{held.low:.3f} to {held.high:.3f}",
+            f"{value:.3f}",
+            f"{low:.3f} to {high:.3f}",
             str(one.positives),
             str(one.negatives),
         )
     Console().print(table)
-    say(f"{report.abstained:.1%} of the pictures do not look like what the model knows.")
+    if report.abstained is not None:
+        say(f"{report.abstained:.1%} of the pictures do not look like what the model knows.")
     if not report.figures:
         say("No finding has five pictures with it and five without: there is nothing to measure.")
 

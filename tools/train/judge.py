@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from engines import Engine, ModelPackage, load_engine
 from tools.train.examples import Examples, Rows
 
 TRAINED_ON = "trained-on.npy"
+OUT_OF_FOLD = "out-of-fold.npz"
 _BATCH = 32
 
 
@@ -73,6 +75,40 @@ def unseen(package: ModelPackage, examples: Examples) -> Rows:
         return np.arange(len(examples), dtype=np.int64)
     seen = np.load(record, allow_pickle=False)
     return np.flatnonzero(~np.isin(_marks(examples.digest), seen)).astype(np.int64)
+
+
+def keep_out_of_fold(package: Path, digests: NDArray[np.str_], logits: NDArray[np.float64]) -> None:
+    """Keep what networks said of pictures that they had not seen, for anyone to measure again.
+
+    Parameters
+    ----------
+    package : Path
+        Its folder.
+    digests : ndarray of str, shape (n,)
+        Of the pictures' files; the first 64 bits are kept, as of those that trained it.
+    logits : ndarray of float64, shape (n, findings)
+        Kept as float32.
+    """
+    np.savez_compressed(
+        package / OUT_OF_FOLD, mark=_marks(digests), logits=logits.astype(np.float32)
+    )
+
+
+def out_of_fold(package: ModelPackage, examples: Examples) -> tuple[Rows, NDArray[np.float64]]:
+    """Return the rows that such answers are kept of, and the answers, (m, findings).
+
+    None of a package that was measured on one split: its test pictures can be asked anew.
+    """
+    file = package.path / OUT_OF_FOLD
+    if not file.is_file():
+        return np.zeros(0, np.int64), np.zeros((0, len(package.findings)))
+    with np.load(file, allow_pickle=False) as kept:
+        marks, logits = kept["mark"], kept["logits"].astype(np.float64)
+    order = np.argsort(marks)
+    wanted = _marks(examples.digest)
+    place = np.minimum(np.searchsorted(marks, wanted, sorter=order), len(marks) - 1)
+    found = marks[order[place]] == wanted
+    return np.flatnonzero(found).astype(np.int64), logits[order[place[found]]]
 
 
 def _marks(digests: NDArray[np.str_]) -> NDArray[np.uint64]:

@@ -115,6 +115,7 @@ def make(
 
     if folds:
         settling = measured = _out_of_fold(plan, examples, divided, folds)
+        judge.keep_out_of_fold(out, examples.digest[measured.rows], measured.logits)
     else:
         settling = _asked(package, examples, divided[0].calibration, threads)
         measured = _asked(package, examples, divided[0].test, threads)
@@ -218,7 +219,9 @@ def _out_of_fold(
         fit.logits(network, examples, one.test)[:, list(plan.shipped)]
         for one, network in zip(divided, folds, strict=True)
     ]
-    return _Measured(np.concatenate([one.test for one in divided]), np.concatenate(logits))
+    rows = np.concatenate([one.test for one in divided])
+    order = np.argsort(rows)  # as `scanside-train eval` meets them
+    return _Measured(rows[order], np.concatenate(logits)[order])
 
 
 def _checks(network: torch.nn.Module, plan: Plan, file: Path) -> None:
