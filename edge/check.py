@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import datetime, timezone
@@ -14,17 +13,18 @@ from edge.alerts.bell import Bell
 from edge.alerts.broker import BrokerError, broker_settings
 from edge.alerts.connection import Connection, Session
 from edge.alerts.sealing import MAX_RECIPIENTS
-from edge.config import Config, ConfigError, Dicom, load_config
+from edge.config import Config, ConfigError, load_config
 from edge.console import certificate as console
 from edge.console.accounts import Accounts
 from edge.console.database import FILE as CONSOLE_DATABASE
 from edge.console.database import ConsoleDatabase, ConsoleDatabaseError
 from edge.grades import CheckResult, Grade
+from edge.intake.checking import check_dicom
 from edge.intake.folder import REFUSED, FolderError, check_folder
-from edge.intake.tls import Credentials, DicomTlsError
 from edge.key_files import KeyFileError
 from edge.keys import DeviceKeys, load_recipients
-from edge.keys.tls import RENEW_DAYS, TlsCertificate, read_certificate
+from edge.keys.checking import validity
+from edge.keys.tls import read_certificate
 from edge.packages import Found, Shelf, State
 from edge.retention.checking import check_retention
 from edge.store.documents import Documents, DocumentsError
@@ -46,7 +46,7 @@ def check(file: Path) -> list[CheckResult]:
         _journal,
         check_retention,
         _models,
-        _dicom,
+        check_dicom,
         _folder,
         _broker,
         _results,
@@ -210,43 +210,6 @@ def _model(found: Found, shelf: Shelf, threads: int) -> CheckResult:
     return CheckResult(name, grade, text, " ".join(serving.notes))
 
 
-def _dicom(config: Config) -> Iterator[CheckResult]:
-    settings = config.dicom
-    if settings.plain:
-        yield _port("dicom", "port", settings.port, settings)
-    if settings.tls_port is None:
-        return
-    yield _port("dicom over tls", "tls_port", settings.tls_port, settings)
-    try:
-        credentials = Credentials(settings)
-    except DicomTlsError as error:
-        yield CheckResult("dicom certificate", Grade.BAD, str(error))
-        return
-    for name, key, certificate in (
-        ("dicom certificate", "cert", credentials.certificate),
-        ("dicom senders' authority", "ca", credentials.authority),
-    ):
-        advice = f"Put a new one at [dicom] {key}; it is used at once."
-        yield _validity(name, certificate, advice)
-
-
-def _port(name: str, key: str, port: int, settings: Dicom) -> CheckResult:
-    where = f"{settings.host}:{port}"
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, port))
-        except OSError as error:
-            return CheckResult(
-                name,
-                Grade.WARNING,
-                f"{where} is in use ({error.strerror})",
-                f"That is right while the daemon runs; else choose another [dicom] {key}.",
-            )
-    return CheckResult(name, Grade.GOOD, f"{where} is free for {settings.ae_title}")
-
-
 def _folder(config: Config) -> Iterator[CheckResult]:
     watched = config.folder.path
     if watched is None:
@@ -332,15 +295,4 @@ def _certificate(file: Path) -> CheckResult:
     except KeyFileError as error:
         return CheckResult("certificate", Grade.BAD, str(error))
     advice = "Renew it: scanside keys csr --new-key, have it signed, scanside keys install-cert"
-    return _validity("certificate", certificate, advice)
-
-
-def _validity(name: str, certificate: TlsCertificate, advice: str) -> CheckResult:
-    """Say how long a certificate is still good."""
-    days = certificate.days_left(datetime.now(timezone.utc))
-    text = f"{certificate.name}, by {certificate.issuer}, until {certificate.until:%Y-%m-%d}"
-    if days < 0:
-        return CheckResult(name, Grade.BAD, f"{text}: EXPIRED", advice)
-    if days < RENEW_DAYS:
-        return CheckResult(name, Grade.WARNING, f"{text}, {days} days", advice)
-    return CheckResult(name, Grade.GOOD, text)
+    return validity("certificate", certificate, advice)

@@ -129,6 +129,17 @@ def count_commitments(journal: Journal) -> dict[str, int]:
     }
 
 
+def unreported(journal: Journal, before: float) -> dict[str, int]:
+    """Return how many requests from before a moment still wait for their report, by who asked."""
+    with journal.reading() as read:
+        rows = read.execute(
+            "SELECT requester, COUNT(*) AS number FROM commitments WHERE reported IS NULL"
+            " AND given_up IS NULL AND asked < ? GROUP BY requester ORDER BY requester",
+            (before,),
+        ).fetchall()
+    return {row["requester"]: row["number"] for row in rows}
+
+
 def _commitment(row: sqlite3.Row) -> Commitment:
     return Commitment(
         id=row["id"],

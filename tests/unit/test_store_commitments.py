@@ -9,7 +9,7 @@ import pytest
 from arrivals import open_store
 from erasing import eraser, order, told_study
 
-from edge.store.commitments import Commitments, Reference, count_commitments
+from edge.store.commitments import Commitments, Reference, count_commitments, unreported
 from edge.store.studies import Store
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -67,6 +67,8 @@ def test_an_answer_that_was_not_taken_is_due_later(store: Store) -> None:
     keep(store, ["1.2.404"])
     keep(store, ["1.2.405"], "1.2.4")
     commitments.tried(commitments.waiting()[0].id, NOW + 60)
+    assert unreported(store.journal, NOW + 1) == {"CT1": 2}
+    assert unreported(store.journal, NOW) == {}
     assert [(one.tries, one.due) for one in commitments.waiting()] == [(0, NOW), (1, NOW + 60)]
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tools.bench import chain, change, console, delivery, engines, quality
+from tools.bench import chain, change, console, delivery, engines, intake_tls, quality
 from tools.bench.report import Row, write
 from tools.broker import BrokerStartError
 from tools.postgres import PostgresStartError
@@ -19,6 +19,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[bool], list[Row]]]] = {
     "change": ("lesion change between two studies, where readers know it", change.run),
     "console": ("how long people wait for the console, in a real browser", console.run),
     "delivery": ("whether an alert is ever lost, and how long it takes", delivery.run),
+    "intake-tls": ("how fast images come in over TLS, beside DCMTK's storescp", intake_tls.run),
     "quality": ("the image quality flags on real images and on worse copies", quality.run),
     "engines": ("fp32, fp16 and int8 of each model beside plain ONNX Runtime", engines.run),
 }

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tools.broker import HOST, free_port
@@ -17,13 +18,27 @@ from tools.site import SiteError
 _START_S = 10.0
 
 
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """The files of one side: the authority of the other's certificate, its own, and its key."""
+
+    ca: Path
+    cert: Path
+    key: Path
+
+    @property
+    def options(self) -> list[str]:
+        """What DCMTK is told."""
+        return ["+tls", str(self.key), str(self.cert), "+cf", str(self.ca)]
+
+
 def installed() -> bool:
     """Return whether DCMTK's storescp and storescu are on the PATH."""
     return all(shutil.which(name) for name in ("storescp", "storescu"))
 
 
 @contextmanager
-def storescp(folder: Path, settings: Mapping[str, str]) -> Iterator[int]:
+def storescp(folder: Path, settings: Mapping[str, str], tls: Tls | None = None) -> Iterator[int]:
     """Run storescp on a free port and yield the port.
 
     Parameters
@@ -32,10 +47,12 @@ def storescp(folder: Path, settings: Mapping[str, str]) -> Iterator[int]:
         Where it writes.
     settings : mapping
         Environment variables for it.
+    tls : Tls or None
     """
     port = free_port()
+    how = [] if tls is None else tls.options
     process = subprocess.Popen(
-        ["storescp", "--output-directory", str(folder), str(port)],
+        ["storescp", *how, "--output-directory", str(folder), str(port)],
         env={**os.environ, **settings},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -49,7 +66,7 @@ def storescp(folder: Path, settings: Mapping[str, str]) -> Iterator[int]:
         process.wait()
 
 
-def storescu_s(files: Path, title: str, port: int) -> float:
+def storescu_s(files: Path, title: str, port: int, tls: Tls | None = None) -> float:
     """Send every file of a folder with DCMTK's storescu; return how long it took, in seconds.
 
     Raises
@@ -57,9 +74,10 @@ def storescu_s(files: Path, title: str, port: int) -> float:
     SiteError
         If it fails.
     """
+    how = [] if tls is None else tls.options
     began = time.monotonic()
     done = subprocess.run(
-        ["storescu", "-aec", title, HOST, str(port), "+sd", str(files)],
+        ["storescu", *how, "-aec", title, HOST, str(port), "+sd", str(files)],
         capture_output=True,
         text=True,
         check=False,
