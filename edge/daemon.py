@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import datetime, timezone
 from functools import partial
 from importlib.metadata import version
 
@@ -33,14 +32,9 @@ from edge.analysis.news import Arrived
 from edge.audit import DAEMON, Act, Audit, count_entries
 from edge.config import Config
 from edge.console.room import ConsoleRoom
-from edge.imaging.header import Limits
-from edge.intake.dicom import DicomDoor
-from edge.intake.folder import FolderCounts, FolderDoor, FolderError
-from edge.intake.ports import PortTaken
-from edge.intake.taking import Taker
+from edge.intake.doors import DoorError, Doors
 from edge.intake.tls import Refusal
 from edge.keys import KeyRing, pseudonym
-from edge.keys.tls import RENEW_DAYS
 from edge.metrics import Metrics, Standing
 from edge.packages import Shelf
 from edge.results.courier import CourierState
@@ -179,20 +173,8 @@ class Daemon:
             Rule.of(config.storage),
             self.metrics,
         )
-        tell, whose = self._coordinator.tell, partial(pseudonym, keys.pseudonym)
-        self._door = DicomDoor(config.dicom, self._store, whose, tell)
-        self._folder = (
-            FolderDoor(
-                config.folder,
-                config.folder.path,
-                config.storage.folder,
-                Taker(self._store, whose, tell),
-                Limits(max_bytes=config.dicom.max_instance_mb * 1_000_000),
-                tell,
-            )
-            if config.folder.path is not None
-            else None
-        )
+        whose = partial(pseudonym, keys.pseudonym)
+        self._doors = Doors(config, self._store, whose, self._coordinator.tell)
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -211,7 +193,7 @@ class Daemon:
             self._watch()
             notify(STOPPING)
             self._audit.note(Act(DAEMON, "daemon.stopped"))
-            log.info("Stopping. Since the start: %s", self._door.counts)
+            log.info("Stopping. Since the start: %s", self._doors.counts)
 
     @contextmanager
     def _rooms(self) -> Iterator[None]:
@@ -230,26 +212,14 @@ class Daemon:
             rooms.callback(self._coordinator.stop)
             self._keeper.start()
             rooms.callback(self._keeper.stop)
-            self._open_door()
-            rooms.callback(self._door.close)
-            if self._folder is not None:
-                self._open_folder(self._folder)
-                rooms.callback(self._folder.close)
+            self._open_doors()
+            rooms.callback(self._doors.close)
             yield
 
-    def _open_door(self) -> None:
+    def _open_doors(self) -> None:
         try:
-            self._door.open()
-        except PortTaken as error:
-            raise DaemonError(
-                f"DICOM cannot listen on {error.filename}: {error.strerror}.\n"
-                "  Another program may use the port: choose another [dicom] port or tls_port."
-            ) from error
-
-    def _open_folder(self, folder: FolderDoor) -> None:
-        try:
-            folder.open()
-        except FolderError as error:
+            self._doors.open()
+        except DoorError as error:
             raise DaemonError(str(error)) from error
 
     def _open_console(self, console: ConsoleRoom) -> None:
@@ -264,9 +234,7 @@ class Daemon:
             ) from error
 
     def _announce(self) -> None:
-        self._announce_dicom()
-        if self._folder is not None:
-            log.info("Files are taken in from %s", self._config.folder.path)
+        self._doors.announce()
         if self._results is not None:
             log.info("Results go to the PACS %s", self._results.pacs)
         names = ", ".join(f"{one.name} {one.version}" for one in self._packages)
@@ -274,29 +242,6 @@ class Daemon:
         if not self._ring.current.centrals.by_kid:
             log.warning(
                 "No central server can read the alerts: add one with `scanside keys add-recipient`"
-            )
-
-    def _announce_dicom(self) -> None:
-        dicom = self._config.dicom
-        if dicom.plain:
-            log.info("DICOM: %s listens on %s:%d", dicom.ae_title, dicom.host, self._door.port)
-        certificate = self._door.certificate
-        if certificate is None:
-            return
-        log.info(
-            "DICOM over TLS: %s listens on %s:%d as %s, by %s, until %s",
-            dicom.ae_title,
-            dicom.host,
-            self._door.tls_port,
-            certificate.name,
-            certificate.issuer,
-            f"{certificate.until:%Y-%m-%d}",
-        )
-        days = certificate.days_left(datetime.now(timezone.utc))
-        if days < RENEW_DAYS:
-            log.warning(
-                "The certificate for DICOM over TLS %s: put a new one at [dicom] cert",
-                "has EXPIRED" if days < 0 else f"has {days} days left",
             )
 
     def _watch(self) -> None:
@@ -313,8 +258,8 @@ class Daemon:
                 raise DaemonError("The analysis stopped by itself; its log line is above.")
             if not self._keeper.running:
                 raise DaemonError("The erasing stopped by itself; its log line is above.")
-            if self._folder is not None and not self._folder.running:
-                raise DaemonError("The watching of the folder stopped by itself; see the log.")
+            if not self._doors.running:
+                raise DaemonError("The intake stopped by itself; its log line is above.")
             if self._results is not None and not self._results.running:
                 raise DaemonError("The sending to the PACS stopped by itself; see the log above.")
             stalled = time.monotonic() - self._coordinator.alive_at > _STALLED_S
@@ -324,19 +269,14 @@ class Daemon:
 
     def _standing(self) -> Standing:
         """Return what the rooms know, for a scrape of the metrics."""
-        counts = self._door.counts
-        files = FolderCounts() if self._folder is None else self._folder.counts
+        counts = self._doors.counts
         backlog = self._settlements.backlog()
         journal = self._store.journal
         documents = self._documents.standing()
         return Standing(
-            instances={
-                "stored": counts.stored + files.stored,
-                "repeated": counts.repeated + files.repeated,
-                "refused": counts.refused + files.refused,
-            },
+            instances=self._doors.instances,
             turned_away=counts.turned_away,
-            senders=self._door.senders,
+            senders=self._doors.senders,
             commitments=count_commitments(journal),
             tls_refused={one.value: counts.tls_refused[one] for one in Refusal},
             studies=count_studies(journal),

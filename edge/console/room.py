@@ -31,10 +31,10 @@ from edge.console.oidc import OidcLogin
 from edge.console.pages import Pages
 from edge.console.pictures import Pictures
 from edge.console.progress import Progress
-from edge.console.server import ConsoleServer
 from edge.console.sessions import Sessions
 from edge.console.training import Training, read_material
 from edge.console.verdicts import Verdicts
+from edge.http_server import HttpServer
 from edge.keys import KeyRing
 from edge.metrics import Metrics
 from edge.store.certificates import CertificateStore
@@ -48,6 +48,7 @@ log = logging.getLogger("scanside.console")
 
 _AT_START = 60  # studies that the board knows from before
 _ROUND_S = 1.0
+_REQUESTS = 256  # at the same time
 _DECODER_IDLE_S = 900.0
 
 
@@ -136,11 +137,13 @@ class ConsoleRoom:
             kept=Rule.of(config.storage),
             pages=self._pages,
         )
-        self._server = ConsoleServer(
+        self._server = HttpServer(
             application(desk),
+            name="console",
             host=self._settings.host,
             port=self._settings.port,
-            certificate=self._certificate,
+            tls=self._certificate,
+            requests=_REQUESTS,
             on_start=self._on_start,
             on_stop=self._on_stop,
         )

@@ -1,35 +1,47 @@
-"""Serves the console from a thread of the daemon, and stops without leaving a browser hanging."""
+"""An HTTP server in a thread of the daemon, which stops without leaving a client hanging."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from edge.console.certificate import Certificate
-
-log = logging.getLogger("scanside.console")
-
 _BACKLOG = 128
-_REQUESTS = 256  # at the same time; more are told to come again
 _FAREWELL_S = 2
 
 
-class ConsoleServer:
+class TlsFiles(Protocol):
+    """A certificate and its key, as files in PEM."""
+
+    @property
+    def cert(self) -> Path:
+        """The certificate, with what leads to its authority."""
+
+    @property
+    def key(self) -> Path:
+        """Its key."""
+
+
+class HttpServer:
     """A web server in a thread of its own.
 
     Parameters
     ----------
     app : ASGIApp
+    name : str
+        Of the thread.
     host, port : str, int
         Where to listen; port 0 takes a free one.
-    certificate : Certificate or None
+    tls : TlsFiles or None
         None serves without TLS.
+    requests : int
+        At the same time; more are told to come again.
     on_start, on_stop : callable
         Called in the server's thread with its event loop: before the first request, and when
         the server is to end, so that streams that never end by themselves do.
@@ -39,12 +51,15 @@ class ConsoleServer:
         self,
         app: ASGIApp,
         *,
+        name: str,
         host: str,
         port: int,
-        certificate: Certificate | None,
+        tls: TlsFiles | None,
+        requests: int,
         on_start: Callable[[asyncio.AbstractEventLoop], None],
         on_stop: Callable[[], None],
     ) -> None:
+        self._name = name
         self._where = (host, port)
         self._on_start = on_start
         self._on_stop = on_stop
@@ -59,13 +74,13 @@ class ConsoleServer:
                 lifespan="off",
                 log_config=None,
                 log_level="warning",
-                access_log=False,  # a line would hold which study was looked at; the audit does
+                access_log=False,  # a line would hold which study it was about; the audit does
                 server_header=False,
                 proxy_headers=False,
-                limit_concurrency=_REQUESTS,
+                limit_concurrency=requests,
                 timeout_graceful_shutdown=_FAREWELL_S,
-                ssl_certfile=None if certificate is None else certificate.cert,
-                ssl_keyfile=None if certificate is None else certificate.key,
+                ssl_certfile=None if tls is None else tls.cert,
+                ssl_keyfile=None if tls is None else tls.key,
             )
         )
         self._thread: threading.Thread | None = None
@@ -95,7 +110,7 @@ class ConsoleServer:
         self._socket = socket.create_server(self._where, family=family, backlog=_BACKLOG)
         # Accepted sockets inherit it: a small answer does not wait 40 ms for an acknowledgement.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._thread = threading.Thread(target=self._run, args=(self._socket,), name="console")
+        self._thread = threading.Thread(target=self._run, args=(self._socket,), name=self._name)
         self._thread.start()
 
     def stop(self) -> None:
