@@ -34,6 +34,7 @@ from edge.store.study_key import SealBroken
 log = logging.getLogger("scanside.results")
 
 _LOOK_S = 1.0  # what a command asked for is seen after so long
+_AFTER_S = 1.0  # the alert of the same decision leaves first
 _IDLE_S = 60.0  # the maker rests after so long
 _BACKOFF_S = (1.0, 60.0)  # a PACS that is away: first, longest pause
 _MAKE_TRIES = 2
@@ -149,9 +150,9 @@ class Courier:
             self._maker.rest(_IDLE_S)
             if failures:
                 self._stopping.wait(backoff_s(failures, jitter=random.random()))  # noqa: S311
-            else:
-                self._bell.wait(_LOOK_S)
+            elif self._bell.wait(_LOOK_S):
                 self._bell.clear()
+                self._stopping.wait(_AFTER_S)
 
     def _send_all(self) -> None:
         """Send what is due, on one association; raises `PacsAway` and `DocumentsError`."""

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tools.bench import chain, change, console, delivery, engines, intake_tls, quality
+from tools.bench import chain, change, console, delivery, engines, intake_tls, quality, results
 from tools.bench.report import Row, write
 from tools.broker import BrokerStartError
 from tools.postgres import PostgresStartError
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[bool], list[Row]]]] = {
     "delivery": ("whether an alert is ever lost, and how long it takes", delivery.run),
     "intake-tls": ("how fast images come in over TLS, beside DCMTK's storescp", intake_tls.run),
     "quality": ("the image quality flags on real images and on worse copies", quality.run),
+    "results": ("how soon a report is in the PACS, and what a PACS costs the alerts", results.run),
     "engines": ("fp32, fp16 and int8 of each model beside plain ONNX Runtime", engines.run),
 }
 
