@@ -18,6 +18,7 @@ SliceId = tuple[int, int]
 CONFLICT = "An image came twice with the same UID and different content; the first was analysed."
 UNFAMILIAR = "The image does not look like what the model knows, so the model abstains."
 DISCONTINUED = "The scanner reports that the examination was discontinued; images may be missing."
+UNREADABLE = "images could not be read."  # after how many of how many
 WRONG_ENTRY = (
     "The scanner reports that the wrong worklist entry was selected; the images may be of another "
     "patient."

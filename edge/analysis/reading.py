@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from edge.alerts.decision import (
+    UNREADABLE,
     Compared,
     ModelResult,
     SeriesFinding,
@@ -172,5 +173,5 @@ class Reading:
         if left_out:
             doubts.append(not_judged(len(left_out), len(self.scores)))
         if self.unreadable:
-            doubts.append(f"{len(self.unreadable)} of {images} images could not be read.")
+            doubts.append(f"{len(self.unreadable)} of {images} {UNREADABLE}")
         return tuple(doubts)

@@ -146,6 +146,7 @@ class Courier:
                 failures += 1
                 self._tell(str(error))
             except (DocumentsError, sqlite3.Error) as error:
+                failures += 1
                 log.warning("Results wait: %s", error)
             self._maker.rest(_IDLE_S)
             if failures:
@@ -190,6 +191,7 @@ class Courier:
         while not self._stopping.is_set():
             document = self._documents.next()
             if document is None:
+                self._made = None  # it holds who the patient is
                 return None
             try:
                 if self._made is None or self._made[0] != document.id:
@@ -215,13 +217,8 @@ class Courier:
             content = Content.from_json(about)
         except ContentError as error:
             raise NotMade(str(error)) from error
-        wanted = set(content.report.instances)
-        records = {
-            instance.id: instance.record
-            for series in study.series
-            for instance in series.instances
-            if instance.id in wanted
-        }
+        here = {one.id: one.record for series in study.series for one in series.instances}
+        records = {id_: here[id_] for id_ in content.report.instances if id_ in here}
         return self._maker.make(Order(document.kind, content, records, study.key.raw))
 
     def _tell(self, reason: str) -> None:

@@ -203,6 +203,8 @@ class Line:
             answer = self._association.send_c_store(document)
         except RuntimeError:  # the association ended between two objects
             return Answer(Fate.LATER, _BROKE_OFF)
+        except ValueError:  # no transfer syntax in common, or a value that none can hold
+            return Answer(Fate.NEVER, "it cannot be encoded for this PACS")
         if "Status" not in answer:
             return Answer(Fate.LATER, _BROKE_OFF)
         return meaning_of(int(answer.Status))

@@ -14,8 +14,10 @@ from enum import Enum
 from typing import Any
 
 from edge.alerts.decision import (
+    CONFLICT,
     DISCONTINUED,
     QUIET,
+    UNREADABLE,
     ModelResult,
     SeriesFinding,
     SeriesResult,
@@ -26,6 +28,7 @@ from engines import Code
 
 # A study of more series than this is no study that a person reads as a list.
 _SERIES, _LINES = 64, 48
+_MISSING = frozenset({CONFLICT, DISCONTINUED, QUIET})
 
 
 class Verdict(str, Enum):
@@ -248,7 +251,9 @@ def report_of(
 
 def _partial(one: SeriesResult) -> bool:
     """Whether something of a series was not looked at, or may not have come."""
-    return bool(one.reasons) or not {QUIET, DISCONTINUED}.isdisjoint(one.doubts)
+    return bool(one.reasons) or any(
+        doubt in _MISSING or doubt.endswith(UNREADABLE) for doubt in one.doubts
+    )
 
 
 def _rank(one: SeriesResult) -> tuple[bool, bool]:

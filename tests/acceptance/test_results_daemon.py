@@ -11,7 +11,7 @@ from pacs import HAS_ORTHANC, TITLE, orthanc, wait_until
 from pydicom import Dataset
 from reporting import said
 
-from tools.scanner import chest_xray_series, head_ct_series, send
+from tools.scanner import brain_mri_series, chest_xray_series, head_ct_series, send
 from tools.site import LocalSite
 from tools.watch import Followed, Watch
 
@@ -59,9 +59,15 @@ def test_reports_reach_orthanc_though_it_was_away_and_the_daemon_killed(tmp_path
             assert wait_until(lambda: len(pacs.instances("SR")) == 2), site.appliance.tail()
             site.appliance.kill()
             site.appliance.start(wait_for="READY=1")
-            later = _send(site, watch, head_ct_series(lesion=False, slices=16, seed=4))
+            later = _send(site, watch, brain_mri_series(lesion=True, slices=16, seed=4))
             assert later.alert is not None
             assert wait_until(lambda: len(pacs.instances("SR")) == 3), site.appliance.tail()
+            named = {said(one, "Algorithm Name")[0] for one in pacs.instances("SR")}
+            assert named == {
+                "head-ct-hemorrhage",
+                "chest-xray-findings-adults",
+                "brain-mri-tumour",
+            }
             studies = Counter(str(one.StudyInstanceUID) for one in pacs.instances("SR"))
             assert set(studies.values()) == {1}
             assert str(lateral[0].StudyInstanceUID) not in studies  # no model looked at it

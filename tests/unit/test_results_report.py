@@ -10,7 +10,7 @@ import pytest
 from findings import BLEED, FRACTURE, finding, package, series
 from reporting import GROWN, report
 
-from edge.alerts.decision import QUIET, ModelResult, SeriesVolume
+from edge.alerts.decision import DISCONTINUED, QUIET, ModelResult, SeriesVolume
 from edge.imaging.heatmap import Spot
 from edge.imaging.quality import Flag
 from edge.results.report import ImagePlace, Report, Verdict
@@ -95,13 +95,15 @@ def test_a_report_is_complete_when_every_model_looked_at_every_image() -> None:
     [
         series(reason="no model for this kind of study"),
         replace(series(finding(0.1)), doubts=(QUIET,)),
+        replace(series(finding(0.1)), doubts=(DISCONTINUED,)),
+        replace(series(finding(0.1)), doubts=("For a: 3 of 40 images could not be read.",)),
         replace(
             series(finding(0.1)),
             models=(ModelResult(package(), (finding(0.1),)), ModelResult(package("b"), reason="x")),
             reasons=("Not analysed by b: x",),
         ),
     ],
-    ids=["a series without a model", "a series closed by silence", "a model that did not look"],
+    ids=["no model", "closed by silence", "discontinued", "unreadable", "a model did not look"],
 )
 def test_a_report_is_partial_when_something_was_not_looked_at_or_may_be_missing(
     part: object,
