@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from datetime import date
 
 from pydicom.dataset import Dataset
 
@@ -39,11 +40,14 @@ _TEXTS = {
 }
 # What has a form is left empty where it has another: a date that is none is refused by a PACS.
 _FORMS = {
-    0x00100030: ("PatientBirthDate", re.compile(r"\d{8}")),
+    0x00100030: ("PatientBirthDate", re.compile(r"[0-9]{8}")),
     0x00100040: ("PatientSex", re.compile(r"[MFO]")),
-    0x00101010: ("PatientAge", re.compile(r"\d{3}[DWMY]")),
-    0x00080020: ("StudyDate", re.compile(r"\d{8}")),
-    0x00080030: ("StudyTime", re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?")),
+    0x00101010: ("PatientAge", re.compile(r"[0-9]{3}[DWMY]")),
+    0x00080020: ("StudyDate", re.compile(r"[0-9]{8}")),
+    0x00080030: (
+        "StudyTime",
+        re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?", re.ASCII),
+    ),
 }
 _OPTIONAL = frozenset({"IssuerOfPatientID", "StudyDescription", "PatientAge"})
 _WANTED = frozenset(
@@ -139,6 +143,11 @@ def _subject(attributes: Attributes) -> tuple[tuple[str, str], ...]:
 
 
 def _is_date(name: str, value: str) -> bool:
+    """Whether a value that is to be a date is in the calendar."""
     if not name.endswith("Date"):
         return True
-    return 1 <= int(value[4:6]) <= 12 and 1 <= int(value[6:]) <= 31
+    try:
+        date(int(value[:4]), int(value[4:6]), int(value[6:]))
+    except ValueError:
+        return False
+    return True

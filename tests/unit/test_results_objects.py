@@ -14,6 +14,8 @@ import pytest
 from builders import ct_data_set, ct_slice, radiograph, with_values
 from findings import FRACTURE, finding, package, series
 from highdicom import sr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
 from reporting import DECIDED, DEVICE, GROWN, NAMES, faults, report, said, sources
 
@@ -240,6 +242,8 @@ def test_a_name_in_any_script_arrives_as_it_was() -> None:
     [
         ("PatientBirthDate", b"1964/05/"),
         ("PatientBirthDate", b"19641399"),
+        ("PatientBirthDate", b"19640231"),
+        ("StudyDate", b"00000101"),
         ("StudyTime", b"99:99 "),
         ("PatientSex", b"W "),
     ],
@@ -299,3 +303,39 @@ def test_the_moment_of_an_object_is_that_of_the_decision() -> None:
     written = f"{made.ContentDate}{str(made.ContentTime)[:6]}{made.TimezoneOffsetFromUTC}"
     decided = parse_rfc3339(DECIDED).replace(microsecond=0)
     assert datetime.strptime(written, "%Y%m%d%H%M%S%z") == decided
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, of values that are too long
+@settings(max_examples=40, deadline=None)
+@given(
+    name=st.binary(max_size=80),
+    patient=st.binary(max_size=80),
+    moments=st.tuples(st.binary(max_size=12), st.binary(max_size=16)),
+    others=st.tuples(*[st.binary(max_size=40)] * 4),
+    character_set=st.sampled_from([b"", b"ISO_IR 100", b"ISO_IR 192", b"ISO 2022 IR 87", b"\xff"]),
+)
+def test_whatever_a_scanner_wrote_of_the_patient_a_report_can_be_made_and_read(
+    name: bytes,
+    patient: bytes,
+    moments: tuple[bytes, bytes],
+    others: tuple[bytes, bytes, bytes, bytes],
+    character_set: bytes,
+) -> None:
+    values = {
+        "SpecificCharacterSet": character_set,
+        "PatientName": name,
+        "PatientID": patient,
+        "StudyDate": moments[0],
+        "StudyTime": moments[1],
+        "PatientSex": others[0],
+        "AccessionNumber": others[1],
+        "StudyID": others[2],
+        "ReferringPhysicianName": others[3],
+    }
+    even = {key: value + b" " * (len(value) % 2) for key, value in values.items()}
+    images = {1: read_source(with_values(ct_data_set(), even))}
+    of = report(series(finding(0.9)))
+    for made in (document(of, images), selection(of, images)):
+        subject = dict(images[1].subject)
+        assert str(made.PatientID or "") == subject["PatientID"]
+        assert str(made.PatientName or "").rstrip("^=") == subject["PatientName"].rstrip("^=")
