@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from highdicom import sr
@@ -37,13 +38,22 @@ def framing(
         "series_description": SERIES_DESCRIPTION,
         "content_date": moment.date(),
         "content_time": moment.time(),
-        "specific_character_set": source.character_set,
+        "specific_character_set": _character_set(report, source),
         "coding_schemes": [
             CodingSchemeIdentificationItem(
                 say.SCHEME, name=say.SCHEME_NAME, responsible_organization=MANUFACTURER
             )
         ],
     }
+
+
+def _character_set(report: Report, source: SourceImage) -> str | None:
+    """Return what Specific Character Set (0008,0005) an object needs; None: ASCII will do."""
+    texts = [
+        *(text for _, text in source.subject),
+        json.dumps(report.as_json(), ensure_ascii=False),
+    ]
+    return None if all(text.isascii() for text in texts) else "ISO_IR 192"
 
 
 def device_observer(device: Device) -> sr.ObserverContext:

@@ -85,11 +85,6 @@ class SourceImage:
     columns: int
     subject: tuple[tuple[str, str], ...] = field(repr=False)
 
-    @property
-    def character_set(self) -> str | None:
-        """What Specific Character Set (0008,0005) its texts need; None: ASCII will do."""
-        return None if all(text.isascii() for _, text in self.subject) else "ISO_IR 192"
-
     def as_dataset(self) -> Dataset:
         """Return what refers to it and what is inherited from it, as a data set."""
         dataset = Dataset()

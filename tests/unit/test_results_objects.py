@@ -237,6 +237,12 @@ def test_a_name_in_any_script_arrives_as_it_was() -> None:
     assert "SpecificCharacterSet" not in document()
 
 
+def test_a_label_in_any_script_arrives_as_it_was() -> None:
+    label = replace(FRACTURE, label="كسر")
+    made = document(report(series(finding(0.9, label))))
+    assert said(made, "Tracking Identifier") == ["كسر 1, by head-ct"]
+
+
 @pytest.mark.parametrize(
     ("keyword", "value"),
     [
