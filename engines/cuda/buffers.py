@@ -128,3 +128,48 @@ class Buffers:
         while self._host:
             _, pinned = self._host.popitem()
             pinned.base.free()
+
+
+class Kept:
+    """Device memory by name: taken when it is first needed, larger when more is put there.
+
+    To take and to free memory makes the whole device wait; from slice to slice none is taken. Used
+    and freed with the context current.
+
+    Parameters
+    ----------
+    cuda : module
+        `pycuda.driver`.
+    """
+
+    def __init__(self, cuda: Any) -> None:
+        self._cuda = cuda
+        self._places: dict[str, tuple[Any, int]] = {}
+
+    def place(self, name: str, size: int) -> Any:
+        """Return memory for so many bytes; what was there before is lost.
+
+        Raises
+        ------
+        pycuda.driver.Error
+            If it cannot be had; the name has none then.
+        """
+        memory, held = self._places.get(name, (None, 0))
+        if held < size:
+            if memory is not None:
+                del self._places[name]
+                memory.free()
+            memory = self._cuda.mem_alloc(size)
+            self._places[name] = memory, size
+        return memory
+
+    def upload(self, name: str, array: Array) -> Any:
+        """Put an array on the device, and return where it is."""
+        memory = self.place(name, array.nbytes)
+        self._cuda.memcpy_htod(memory, array)
+        return memory
+
+    def free(self) -> None:
+        """Give it all back; harmless twice."""
+        while self._places:
+            self._places.popitem()[1][0].free()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.cuda.buffers import Kept
 from engines.cuda.context import CudaContext
 from engines.cuda.recipe import Recipe, Stack
 from engines.runtime.protocol import EngineError
@@ -39,11 +40,10 @@ def sizes_of(stack: Stack, recipe: Recipe) -> bytes:
     )
 
 
-def arrays_of(recipe: Recipe, lines: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
-    """Return what the kernel reads beside the stack, in its order."""
+def tables_of(recipe: Recipe) -> tuple[NDArray[Any], ...]:
+    """Return what the kernel reads beside the stack and its lines, in its order."""
     by_row, by_column = recipe.tables
     return (
-        np.ascontiguousarray(lines, np.float32),
         recipe.steps,
         *(by_row.first, by_row.count, by_row.weights),
         *(by_column.first, by_column.count, by_column.weights),
@@ -111,7 +111,10 @@ class FusedPreparation:
     ) -> None:
         self._gpu = gpu
         self.milliseconds = 0.0
+        self._recipe: Recipe | None = None  # whose tables are on the device
+        self._tables: list[Any] = []
         with gpu.current() as cuda:
+            self._kept = Kept(cuda)
             try:
                 code = compile_for(gpu.capability.replace("SM", "sm_"))
                 self._module = cuda.module_from_buffer(code)
@@ -126,10 +129,11 @@ class FusedPreparation:
         self._ticket = gpu.admit(self.close)
 
     def close(self) -> None:
-        """Unload the kernel, in the context it was loaded in; harmless twice."""
+        """Unload the kernel and free its memory, in the context of both; harmless twice."""
         if self._kernels:
             self._gpu.dismiss(self._ticket)
             with self._gpu.current():
+                self._kept.free()
                 self._kernels = {}
                 self._module = None
 
@@ -154,12 +158,9 @@ class FusedPreparation:
         grid = (-(-recipe.width // across), -(-recipe.height // down), shape[0] * shape[1])
         with self._gpu.current() as cuda:
             began, ended = cuda.Event(), cuda.Event()
-            held: list[Any] = []
             try:
-                for array in (np.ascontiguousarray(stack), *arrays_of(recipe, lines)):
-                    held.append(cuda.mem_alloc(array.nbytes))
-                    cuda.memcpy_htod(held[-1], array)
-                held.append(cuda.mem_alloc(planes.nbytes))
+                held = self._on_device(stack, lines, recipe)
+                held.append(self._kept.place("planes", planes.nbytes))
                 began.record()
                 sizes = np.frombuffer(sizes_of(stack, recipe), np.int32)
                 self._kernels[stack.dtype.name](*held, sizes, block=BLOCK, grid=grid)
@@ -167,8 +168,22 @@ class FusedPreparation:
                 cuda.memcpy_dtoh(planes, held[-1])
                 self.milliseconds = float(ended.time_since(began))
             except cuda.Error as error:
+                self._recipe = None
+                self._kept.free()
                 raise EngineError(f"{self._gpu.name} could not prepare it: {error}") from error
-            finally:
-                for memory in held:
-                    memory.free()
         return planes
+
+    def _on_device(self, stack: Stack, lines: NDArray[np.float32], recipe: Recipe) -> list[Any]:
+        """Put on the device what the kernel reads; a recipe's tables once for all its slices."""
+        if recipe != self._recipe:
+            self._recipe = None  # until all of them are there
+            self._tables = [
+                self._kept.upload(f"table {number}", table)
+                for number, table in enumerate(tables_of(recipe))
+            ]
+            self._recipe = recipe
+        return [
+            self._kept.upload("stack", np.ascontiguousarray(stack)),
+            self._kept.upload("lines", np.ascontiguousarray(lines, np.float32)),
+            *self._tables,
+        ]

@@ -35,7 +35,7 @@ from engines import (
 from engines.build.modules import Flavour
 from engines.cuda.context import CudaContext
 from engines.cuda.fused import FusedPreparation
-from engines.cuda.recipe import TOLERANCE, Recipe
+from engines.cuda.recipe import TOLERANCE, Recipe, reference
 from engines.runtime.tensorrt import TensorRtEngine
 
 SHIPPED = load_package(shipped_packages() / PACKAGE)
@@ -125,6 +125,29 @@ def test_a_series_prepared_on_the_gpu_scores_as_one_prepared_with_opencv(
         np.testing.assert_allclose(ours[place], probabilities, atol=1e-4)
 
 
+def test_memory_is_taken_for_the_first_slice_and_for_larger_ones_alone(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = machine.kernel(machine.gpu)
+    taken: list[int] = []
+    take = machine.cuda.mem_alloc
+
+    def counted(size: int) -> Any:
+        taken.append(size)
+        return take(size)
+
+    monkeypatch.setattr(machine.cuda, "mem_alloc", counted)
+    lines = np.array([[1.0, -1024.0]], np.float32)
+    for size, takes in ((64, True), (64, False), (96, True), (64, False), (96, False)):
+        recipe = Recipe(size, size, (48, 48), 48, 48, ((40.0, 120.0),))
+        stack = np.arange(size * size, dtype=np.int16).reshape(1, size, size)
+        taken.clear()
+        planes = kernel.prepare(stack, lines, recipe)
+        np.testing.assert_array_equal(planes, reference(stack, lines, recipe))
+        assert bool(taken) is takes
+    kernel.close()
+
+
 @pytest.mark.parametrize("package", SLICES, ids=lambda package: package.name)
 def test_every_shipped_model_s_slices_can_be_prepared_there(package: Any, machine: Machine) -> None:
     kernel = machine.kernel(machine.gpu)
@@ -190,7 +213,10 @@ def test_where_the_gpu_fails_amid_a_series_opencv_goes_on_and_the_gpu_is_left_al
     expected = with_opencv(pixels, recipe)
     np.testing.assert_allclose(draw(pixels, recipe), expected, atol=TOLERANCE)
     launched = machine.compiled.launched
-    machine.cuda.left = 0  # no memory on the device any more
+    machine.cuda.left = 0  # no memory on the device any more, and a larger slice comes
+    recipe = Recipe(60, 40, (80, 53), 80, 80, ((0.5, 1.0),))
+    pixels = np.random.default_rng(3).random((60, 40), np.float32)
+    expected = with_opencv(pixels, recipe)
     np.testing.assert_array_equal(draw(pixels, recipe), expected)
     assert "out of memory" in draw.failure
     machine.cuda.left = 1 << 30

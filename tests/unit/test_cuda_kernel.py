@@ -15,7 +15,7 @@ from kernel_on_cpu import Place, built
 from numpy.typing import NDArray
 
 from edge.imaging.prepare import fit, prepare
-from engines.cuda.fused import BLOCK, PIXELS, SOURCE, arrays_of, refusal, sizes_of
+from engines.cuda.fused import BLOCK, PIXELS, SOURCE, refusal, sizes_of, tables_of
 from engines.cuda.recipe import TOLERANCE, Recipe, reference
 from engines.cuda.resampling import method_for, taps
 
@@ -149,7 +149,7 @@ def on_cpu(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Array, Array, 
     def run(stack: Array, lines: Array, recipe: Recipe) -> Array:
         shape = (len(stack), len(recipe.windows), recipe.height, recipe.width)
         planes = np.full(shape, np.nan, np.float32)
-        held = [np.ascontiguousarray(stack), *arrays_of(recipe, lines), planes]
+        held = [np.ascontiguousarray(stack), lines, *tables_of(recipe), planes]
         at = (ctypes.c_void_p * len(held))(*[array.ctypes.data for array in held])
         grid = Place(
             -(-recipe.width // BLOCK[0]), -(-recipe.height // BLOCK[1]), np.prod(shape[:2])
