@@ -38,7 +38,7 @@ _AFTER_S = 1.0  # the alert of the same decision leaves first
 _IDLE_S = 60.0  # the maker rests after so long
 _BACKOFF_S = (1.0, 60.0)  # a PACS that is away: first, longest pause
 _MAKE_TRIES = 2
-_FAREWELL_S = 5.0
+_FAREWELL_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,8 @@ class MakerLink:
 
     def _start(self) -> Connection:
         self._used = time.monotonic()
+        if self._process is not None and self._process.poll() is not None:
+            self.end()  # it was ended from outside while it had nothing to do
         if self._connection is not None:
             return self._connection
         ours, theirs = socket.socketpair()

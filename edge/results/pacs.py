@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 
@@ -112,7 +112,7 @@ class Pacs:
         try:
             if not association.is_established:
                 raise PacsAway(self._why_not(association))
-            yield Line(association)
+            yield Line(association, connections)
         finally:
             if association.is_established:
                 association.release()
@@ -174,8 +174,9 @@ class Pacs:
 class Line:
     """An open association."""
 
-    def __init__(self, association: Association) -> None:
+    def __init__(self, association: Association, connections: Sequence[socket.socket]) -> None:
         self._association = association
+        self._connections = connections
 
     @property
     def is_open(self) -> bool:
@@ -183,9 +184,10 @@ class Line:
         return bool(self._association.is_established)
 
     def cut(self) -> None:
-        """End it at once, from any thread."""
-        if self._association.is_established:
-            self._association.abort()
+        """End it at once, from any thread; whoever waits for an answer learns that none comes."""
+        for tcp in self._connections:
+            with suppress(OSError):  # it was closed already
+                tcp.shutdown(socket.SHUT_RDWR)
 
     @property
     def not_taken(self) -> list[str]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+import signal
 import socket
 import threading
+import time
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -204,10 +207,21 @@ def test_no_object_is_made_of_a_study_whose_images_are_damaged(tmp_path: Path) -
 
 
 @needs_orthanc
-@pytest.mark.parametrize("trusted", [True, False], ids=["its authority", "another authority"])
-def test_over_tls_the_pacs_is_known_by_its_certificate(tmp_path: Path, trusted: bool) -> None:
-    ours, other = Authority(tmp_path, "hospital"), Authority(tmp_path, "stranger")
-    cert, key = ours.issue("pacs")
+@pytest.mark.parametrize(
+    ("authority", "address", "told"),
+    [
+        ("hospital", HOST, ""),
+        ("stranger", HOST, "certificate is not accepted"),
+        ("hospital", "127.0.0.2", "certificate is not accepted"),
+    ],
+    ids=["as it should be", "another authority", "another name"],
+)
+def test_over_tls_the_pacs_is_known_by_its_certificate(
+    tmp_path: Path, authority: str, address: str, told: str
+) -> None:
+    ours = Authority(tmp_path, "hospital")
+    Authority(tmp_path, "stranger")
+    cert, key = ours.issue("pacs", address)
     shown, shown_key = ours.issue("scanside")
     tls = {
         "DicomTlsEnabled": True,
@@ -215,20 +229,49 @@ def test_over_tls_the_pacs_is_known_by_its_certificate(tmp_path: Path, trusted: 
         "DicomTlsPrivateKey": str(key),
         "DicomTlsTrustedCertificates": str(ours.file),
     }
-    ca = ours.file if trusted else other.file
+    ca = tmp_path / f"{authority}.ca.pem"
     with orthanc(tmp_path / "pacs", **tls) as pacs:
         to = settings(pacs.port, tls=True, ca=ca, cert=shown, key=shown_key)
         with sending(tmp_path / "here", to) as here:
             here.take_in()
             here.say(NOT_FLAGGED)
-            if trusted:
+            if told:
+                assert wait_until(lambda: told in here.courier.state.reason)
+                assert pacs.instances() == []
+            else:
                 assert here.all_stored(), here.courier.state
                 assert len(pacs.instances("SR")) == 1
-            else:
-                assert wait_until(
-                    lambda: "certificate is not accepted" in here.courier.state.reason
-                )
-                assert pacs.instances() == []
+
+
+def test_a_pacs_without_tls_is_told_of_as_such(tmp_path: Path) -> None:
+    with own_pacs() as pacs, sending(tmp_path, settings(pacs.port, tls=True)) as here:
+        here.take_in()
+        here.say(NOT_FLAGGED)
+        assert wait_until(lambda: here.courier.state.reason != "")
+        assert "no TLS with it" in here.courier.state.reason
+        assert pacs.offered == []
+
+
+def test_a_stop_does_not_wait_for_a_slow_pacs_and_nothing_is_lost(tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    answer, asked = threading.Event(), threading.Event()
+
+    def hold(_: object) -> None:
+        asked.set()
+        answer.wait(60)
+
+    with own_pacs() as pacs:
+        pacs.before_answer = hold
+        with sending(tmp_path, settings(pacs.port, timeout_s=60)) as here:
+            here.take_in()
+            here.say(NOT_FLAGGED)
+            assert asked.wait(60)
+            began = time.monotonic()
+            here.courier.stop()
+            assert time.monotonic() - began < 30
+            assert here.documents.standing().waiting == 1
+        answer.set()
+    assert no_thread_is_left(before)
 
 
 def test_a_study_that_no_model_looked_at_is_left_out_unless_the_site_wants_it(
@@ -257,5 +300,10 @@ def test_the_process_that_makes_objects_ends_with_the_courier(tmp_path: Path) ->
         assert here.all_stored()
         maker = here.courier.maker_pid
         assert maker is not None
+        os.kill(maker, signal.SIGKILL)  # as the system does when memory is short
+        here.say(NOT_FLAGGED, replaces=True)
+        assert here.all_stored()
+        assert here.documents.latest(1)[0].attempts == 0
+        maker = here.courier.maker_pid
         assert Path(f"/proc/{maker}").exists()
     assert not Path(f"/proc/{maker}").exists()
