@@ -16,7 +16,7 @@ from edge.results.identity import Device, ObjectNames
 from edge.results.report import Report, report_of
 from edge.results.source import SourceImage, read_source
 
-DEVICE = Device("ct-1", "north")
+DEVICE = Device("ct-1", "north", "0.1.0")
 NAMES = ObjectNames("2.25.1001", "2.25.1002", 1)
 DECIDED = "2026-03-01T09:30:00.250Z"
 GROWN = Progression("1.2.9", 120.0, "larger", 0.2, "1", "Larger than 120 days before.")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.metadata import version
 
 from edge.timestamps import parse_rfc3339
 
@@ -21,20 +20,16 @@ _PARTS = uuid.UUID("0f6c2a3e-6b8f-5a55-8a3f-3f0e6f0c7a52")  # names parts of obj
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """The appliance that speaks."""
+    """The appliance that speaks, and the version of Scanside that it ran then."""
 
     name: str
     site: str
+    software: str
 
     @property
     def uid(self) -> str:
         """Its UID, the same for all that it says (PS3.16 TID 1004)."""
         return _uid(uuid.uuid5(_DEVICES, f"{self.site}/{self.name}"))
-
-    @property
-    def software(self) -> str:
-        """The version of Scanside that it runs."""
-        return version("scanside")
 
 
 @dataclass(frozen=True, slots=True)

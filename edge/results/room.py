@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.metadata import version
 
 from edge.audit import Audit
 from edge.config import Config
@@ -41,7 +42,7 @@ class ResultsRoom:
         metrics: Metrics,
         on_state: Callable[[CourierState], None],
     ) -> None:
-        device = Device(config.device.name, config.device.site)
+        device = Device(config.device.name, config.device.site, version("scanside"))
         self.desk = Desk(documents, device, config.results)
         self.pacs = Pacs(config.results, config.dicom.ae_title)
         self._courier = Courier(self.pacs, documents, find_study, audit, metrics, on_state)
