@@ -21,6 +21,7 @@ from edge.console.database import ConsoleDatabase, ConsoleDatabaseError
 from edge.grades import CheckResult, Grade
 from edge.intake.checking import check_dicom
 from edge.intake.folder import REFUSED, FolderError, check_folder
+from edge.intake.web import read_token
 from edge.key_files import KeyFileError
 from edge.keys import DeviceKeys, load_recipients
 from edge.keys.checking import validity
@@ -48,6 +49,7 @@ def check(file: Path) -> list[CheckResult]:
         _models,
         check_dicom,
         _folder,
+        _web,
         _broker,
         _results,
         _console,
@@ -226,6 +228,29 @@ def _folder(config: Config) -> Iterator[CheckResult]:
         yield CheckResult("folder", Grade.WARNING, text, advice)
     else:
         yield CheckResult("folder", Grade.GOOD, f"files are taken in from {watched}")
+
+
+def _web(config: Config) -> Iterator[CheckResult]:
+    settings = config.web
+    if not settings.enabled:
+        return
+    where = f"STOW-RS on {settings.host}:{settings.port}"
+    try:
+        read_token(settings.token_file)
+    except ConfigError as error:
+        yield CheckResult("dicomweb", Grade.BAD, str(error))
+        return
+    if settings.tls and settings.cert is not None and settings.key is not None:
+        try:
+            certificate = read_certificate(settings.cert)
+        except KeyFileError as error:
+            yield CheckResult("dicomweb", Grade.BAD, str(error))
+            return
+        yield CheckResult("dicomweb", Grade.GOOD, where)
+        yield validity("dicomweb certificate", certificate, "Put a new one at [web] cert.")
+        return
+    advice = "For loopback or behind a proxy only: set [web] tls = true."
+    yield CheckResult("dicomweb", Grade.WARNING, f"{where} without TLS", advice)
 
 
 def _broker(config: Config) -> Iterator[CheckResult]:

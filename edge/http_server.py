@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 _BACKLOG = 128
 _FAREWELL_S = 2
+_GOODBYE_S = 0.1
 
 
 class TlsFiles(Protocol):
@@ -131,3 +132,5 @@ class HttpServer:
         self._loop = asyncio.get_running_loop()
         self._on_start(self._loop)
         await self._server.serve(sockets=[listening])
+        # Lines that were just closed take a few turns more, over TLS, until they are.
+        await asyncio.sleep(_GOODBYE_S)

@@ -21,6 +21,7 @@ from edge.config.sections import (
     Oidc,
     Storage,
 )
+from edge.config.web import Web
 
 __all__ = [
     "Alerts",
@@ -36,6 +37,7 @@ __all__ = [
     "Oidc",
     "Results",
     "Storage",
+    "Web",
     "default_toml",
     "load_config",
 ]

@@ -22,6 +22,7 @@ from edge.config.kinds import (
     Section,
 )
 from edge.config.results import Results
+from edge.config.web import Web
 
 
 class Device(Section):
@@ -275,6 +276,7 @@ class Config(Section):
     storage: Storage = Storage()
     dicom: Dicom = Dicom()
     folder: Folder = Folder()
+    web: Web = Web()
     analysis: Analysis = Analysis()
     broker: Broker = Broker()
     alerts: Alerts = Alerts()

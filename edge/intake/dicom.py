@@ -166,6 +166,11 @@ class DicomDoor:
         return self._ports.certificate
 
     @property
+    def budget(self) -> InboundBudget:
+        """Memory for instances on their way to disk, whichever way they come."""
+        return self._budget
+
+    @property
     def inbound_bytes(self) -> int:
         """Memory held by instances on their way to disk."""
         return self._budget.held

@@ -14,6 +14,7 @@ from edge.intake.events import Heard
 from edge.intake.folder import FolderCounts, FolderDoor, FolderError
 from edge.intake.ports import PortTaken
 from edge.intake.taking import Taker
+from edge.intake.web import WebCounts, WebDoor
 from edge.keys.tls import RENEW_DAYS
 from edge.store.studies import Store
 
@@ -25,7 +26,7 @@ class DoorError(RuntimeError):
 
 
 class Doors:
-    """DICOM, and a watched folder where one is configured.
+    """DICOM; a watched folder and DICOMweb where they are configured.
 
     Parameters
     ----------
@@ -39,8 +40,8 @@ class Doors:
 
     Raises
     ------
-    DicomTlsError
-        If certificate, key or authority of DICOM over TLS cannot be used.
+    DicomTlsError, ConfigError
+        If certificate, key or authority of DICOM over TLS, or DICOMweb's token, cannot be used.
     """
 
     def __init__(
@@ -57,9 +58,15 @@ class Doors:
         limits = Limits(max_bytes=config.dicom.max_instance_mb * 1_000_000)
         taker = Taker(store, pseudonym, tell)
         self._folder = (
-            None
-            if watched is None
-            else FolderDoor(config.folder, watched, config.storage.folder, taker, limits, tell)
+            FolderDoor(config.folder, watched, config.storage.folder, taker, limits, tell)
+            if watched is not None
+            else None
+        )
+        silence_s = config.dicom.network_timeout_s
+        self._web = (
+            WebDoor(config.web, taker, limits, self._dicom.budget, silence_s, tell)
+            if config.web.enabled
+            else None
         )
 
     @property
@@ -77,16 +84,17 @@ class Doors:
         """Instances by what became of them, since the start."""
         dicom = self._dicom.counts
         files = FolderCounts() if self._folder is None else self._folder.counts
+        web = WebCounts() if self._web is None else self._web.counts
         return {
-            "stored": dicom.stored + files.stored,
-            "repeated": dicom.repeated + files.repeated,
-            "refused": dicom.refused + files.refused,
+            "stored": dicom.stored + files.stored + web.stored,
+            "repeated": dicom.repeated + files.repeated + web.repeated,
+            "refused": dicom.refused + files.refused + web.refused,
         }
 
     @property
     def running(self) -> bool:
         """Whether none has stopped by itself."""
-        return self._folder is None or self._folder.running
+        return all(door is None or door.running for door in (self._folder, self._web))
 
     def open(self) -> None:
         """Open every door, or none.
@@ -102,6 +110,9 @@ class Doors:
             if self._folder is not None:
                 self._open_folder(self._folder)
                 opened.callback(self._folder.close)
+            if self._web is not None:
+                self._open_web(self._web)
+                opened.callback(self._web.close)
             self._open = opened.pop_all()
 
     def close(self) -> None:
@@ -123,11 +134,24 @@ class Doors:
         except FolderError as error:
             raise DoorError(str(error)) from error
 
+    def _open_web(self, web: WebDoor) -> None:
+        settings = self._config.web
+        try:
+            web.open()
+        except OSError as error:
+            raise DoorError(
+                f"DICOMweb cannot listen on {settings.host}:{settings.port}: {error.strerror}.\n"
+                "  Another program may use the port: choose another [web] port."
+            ) from error
+
     def announce(self) -> None:
         """Say in the log where images may come in."""
         self._announce_dicom()
         if self._folder is not None:
             log.info("Files are taken in from %s", self._config.folder.path)
+        if self._web is not None:
+            scheme, host = "https" if self._config.web.tls else "http", self._config.web.host
+            log.info("DICOMweb: STOW-RS at %s://%s:%d/studies", scheme, host, self._web.port)
 
     def _announce_dicom(self) -> None:
         dicom = self._config.dicom

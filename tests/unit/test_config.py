@@ -8,7 +8,7 @@ import pytest
 
 from edge.config import Config, ConfigError, default_toml, load_config
 
-SECTIONS = ("device", "storage", "dicom", "folder", "analysis", "broker", "alerts", "log")
+SECTIONS = ("device", "storage", "dicom", "folder", "web", "analysis", "broker", "alerts", "log")
 
 
 @pytest.fixture
@@ -82,6 +82,15 @@ network_timeout_s = 2.5
 path = "/data/in"
 quiet_s = 1
 polling = true
+[web]
+token_file = "/data/token"
+cert = "/data/web.pem"
+key = "/data/web.key"
+tls = false
+enabled = true
+host = "127.0.0.1"
+port = 8080
+max_requests = 3
 [analysis]
 packages = "/data/models"
 remote = "/etc/scanside/remote.toml"
