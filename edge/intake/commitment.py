@@ -99,11 +99,11 @@ class CommitmentDesk:
         if request.ActionTypeID != _REQUEST:
             return _refused(NO_SUCH_ACTION, requester, "no such action type")
         information = request.ActionInformation
+        data = b"" if information is None else information.getvalue()
+        if not self._store.room_for(len(data)):
+            return _refused(RESOURCE_LIMITATION, requester, "less free disk than the reserve")
         try:
-            transaction, references = read_commitment_request(
-                b"" if information is None else information.getvalue(),
-                event.context.transfer_syntax,
-            )
+            transaction, references = read_commitment_request(data, event.context.transfer_syntax)
         except UnreadableInstance as error:
             too_large = error.reason is Reason.TOO_LARGE
             status = RESOURCE_LIMITATION if too_large else INVALID_ARGUMENT

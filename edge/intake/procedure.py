@@ -16,7 +16,7 @@ from io import BytesIO
 from typing import Any
 
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import ModalityPerformedProcedureStep
 
@@ -59,6 +59,7 @@ class ProcedureDesk:
     """
 
     def __init__(self, store: Store, tell: Callable[[StepEnded], None]) -> None:
+        self._store = store
         self._steps = Steps(store.journal)
         self._tell = tell
 
@@ -99,7 +100,7 @@ class ProcedureDesk:
         uid = event.request.AffectedSOPInstanceUID
         if not uid:
             raise _Refused(INVALID_INSTANCE, "a step needs a SOP Instance UID")
-        change = _read(event.request.AttributeList, event)
+        change = self._read(event.request.AttributeList, event)
         if change.state is None:
             raise _Refused(MISSING_ATTRIBUTE, "no Performed Procedure Step Status (0040,0252)")
         if change.state is not StepState.IN_PROGRESS:
@@ -111,7 +112,7 @@ class ProcedureDesk:
         log.info("A procedure step of %r has begun", station)
 
     def _set(self, event: evt.Event, station: str) -> None:
-        change = _read(event.request.ModificationList, event)
+        change = self._read(event.request.ModificationList, event)
         with _journal_errors():
             changed = self._steps.change(
                 str(event.request.RequestedSOPInstanceUID), change, time.time()
@@ -126,6 +127,13 @@ class ProcedureDesk:
             )
         if change.state in {StepState.COMPLETED, StepState.DISCONTINUED}:
             self._ended(change, changed, station)
+
+    def _read(self, data: BytesIO | None, event: evt.Event) -> Change:
+        """Read what a request says, if there is room to keep it; raises `_Refused`."""
+        said = b"" if data is None else data.getvalue()
+        if not self._store.room_for(len(said)):
+            raise _Refused(RESOURCE_LIMITATION, "less free disk than the reserve")
+        return _change(said, event.context.transfer_syntax)
 
     def _ended(self, change: Change, changed: Changed, station: str) -> None:
         if change.state is StepState.COMPLETED:
@@ -156,7 +164,7 @@ def _journal_errors() -> Iterator[None]:
         raise _Refused(RESOURCE_LIMITATION, "the journal cannot be written") from error
 
 
-def _read(data: BytesIO | None, event: evt.Event) -> Change:
+def _change(data: bytes, syntax: UID) -> Change:
     """Read what a request says of a step.
 
     Raises
@@ -165,9 +173,7 @@ def _read(data: BytesIO | None, event: evt.Event) -> Change:
         If it is not a whole data set, or over a bound.
     """
     try:
-        attributes = open_data_set(
-            b"" if data is None else data.getvalue(), event.context.transfer_syntax, _WANTED
-        )
+        attributes = open_data_set(data, syntax, _WANTED)
         series = performed_series(attributes, _SERIES) if _SERIES in attributes else None
         status = attributes.code(_STATUS)
         wrong_entry = _WRONG_ENTRY in _codes(attributes, _REASONS)

@@ -286,6 +286,13 @@ def test_a_malformed_request_is_refused_with_its_status(
     assert states(intake)["waiting"] + states(intake)["reported"] == 1
 
 
+def test_a_disk_that_is_full_takes_no_request(tmp_path: Path, series: list[Any]) -> None:
+    with open_intake(tmp_path, reserve_bytes=1 << 60) as intake:
+        with Scanner().associated(intake) as association:
+            assert ask(association, asked_for(series)) == 0x0213
+        assert states(intake)["waiting"] == 0
+
+
 # What it says of a series
 
 

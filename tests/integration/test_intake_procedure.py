@@ -208,6 +208,11 @@ def test_an_operation_of_another_service_is_refused_and_the_association_goes_on(
         assert modality.create() == SUCCESS
 
 
+def test_a_disk_that_is_full_takes_no_step(tmp_path: Path) -> None:
+    with open_intake(tmp_path, reserve_bytes=1 << 60) as intake, Modality(intake) as modality:
+        assert modality.create() == 0x0213
+
+
 def test_nothing_of_the_patient_is_kept_or_logged(
     tmp_path: Path, series: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:

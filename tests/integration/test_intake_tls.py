@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from certificates import Authority, self_signed
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -293,6 +294,20 @@ def test_silent_senders_keep_nobody_and_the_oldest_make_way(
         finally:
             for line in silent:
                 line.close()
+
+
+def test_bytes_that_are_nothing_are_refused_and_the_next_is_served(
+    intake: Intake, scanner: Tls
+) -> None:
+    random = np.random.default_rng(1)
+    heads = [b"GET / HTTP/1.1\r\n\r\n", b"\x16", HELLO_OF_TLS_1_1[:-3], *[b"\x16\x03\x01"] * 20]
+    for head in heads:
+        with socket.create_connection((HOST, intake.door.tls_port), PATIENCE_S) as line:
+            line.sendall(head + random.bytes(64))
+            line.shutdown(socket.SHUT_WR)
+    assert intake.wait(lambda: intake.door.counts.turned_away == len(heads))
+    assert intake.wait(lambda: not intake.door.senders)
+    assert echo(over_tls(intake), tls=scanner) > 0
 
 
 def test_a_handshake_that_stops_halfway_is_cut_off_in_time(
