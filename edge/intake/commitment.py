@@ -48,6 +48,7 @@ _REQUEST = 1  # the only action type
 _SOP_CLASS = 0x00080016
 # A scanner that only asks and leaves has left by then; one that stays is told here.
 _GRACE_S = 0.3
+_HEAD_START_S = 1.0  # of the request's own association before any other
 
 
 class CommitmentDesk:
@@ -109,8 +110,9 @@ class CommitmentDesk:
             status = RESOURCE_LIMITATION if too_large else INVALID_ARGUMENT
             return _refused(status, requester, str(error))
         try:
+            now = time.time()
             commitment, covered = self._commitments.keep(
-                requester, transaction, references, time.time()
+                requester, transaction, references, now, due=now + _HEAD_START_S
             )
         except sqlite3.OperationalError as error:
             return _refused(
@@ -132,6 +134,8 @@ class CommitmentDesk:
             partial(self._reporter.answered, commitment),
             after_s=_GRACE_S if self._reporter.reaches(commitment.requester) else 0.0,
         )
+        if connection.ended:  # while its request was being kept: nobody says so again
+            self._reporter.sender_gone(connection.sender)
 
     def report(self, commitment: Commitment) -> EventReport:
         """Return the answer to a request, as things stand now."""

@@ -28,7 +28,7 @@ log = logging.getLogger("scanside.intake")
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 600.0
 _GIVE_UP_AFTER_S = 86_400.0
 _ROUND_S = 60.0
-_CONNECT_S = 10.0
+_CONNECT_S = 5.0
 _ANSWER_S = 30.0
 _NOT_NOTED = "The journal cannot be written; a storage commitment is reported once more"
 
@@ -56,8 +56,10 @@ class Reporter:
         self._addresses |= {one.ae_title: (one, True) for one in settings.report_tls_addresses}
         self._credentials = Credentials(settings) if settings.report_to_tls else None
         self._make: Callable[[Commitment], EventReport] | None = None
-        self._changed = threading.Condition()  # guards _held and _stopping
+        self._changed = threading.Condition()  # guards all below
         self._held: dict[int, int] = {}  # commitments that a sender's own association answers
+        self._news = False  # whether to look again at once
+        self._association: Any = None  # to a requester, while there is one
         self._stopping = False
         self._thread: threading.Thread | None = None
 
@@ -68,9 +70,11 @@ class Reporter:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; what waits is taken up at the next start."""
+        """End the thread, whatever a requester does; what waits is taken up at the next start."""
         with self._changed:
             self._stopping = True
+            if self._association is not None:
+                self._association.dul.socket.close()
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join()
@@ -91,6 +95,7 @@ class Reporter:
             left = [one for one, holder in self._held.items() if holder == sender]
             for commitment in left:
                 del self._held[commitment]
+            self._news |= bool(left)
             self._changed.notify_all()
 
     def answered(self, commitment: Commitment, status: int) -> None:
@@ -128,16 +133,21 @@ class Reporter:
                 log.error("%s: %s", _NOT_NOTED, error)
                 wait = _ROUND_S
             with self._changed:
-                if not self._stopping:
-                    self._changed.wait(wait)
+                self._changed.wait_for(lambda: self._stopping or self._news, wait)
+                self._news = False
 
     def _round(self) -> float:
         """Try all that is due; return after how many seconds to look again."""
+        missed: set[str] = set()
         for commitment in self._commitments.waiting():
             if self._stopping:
                 return 0.0
-            if commitment.due <= time.time() and not self._is_held(commitment):
-                self._try(commitment)
+            if commitment.due > time.time() or self._is_held(commitment):
+                continue
+            # Whoever was not reached just now holds nobody else up with more of its requests.
+            if commitment.requester in missed or not self._try(commitment):
+                missed.add(commitment.requester)
+                self._later(commitment)
         dues = [one.due for one in self._commitments.waiting() if not self._is_held(one)]
         return min(max(min(dues, default=math.inf) - time.time(), 0.0), _ROUND_S)
 
@@ -145,7 +155,8 @@ class Reporter:
         with self._changed:
             return commitment.id in self._held
 
-    def _try(self, commitment: Commitment) -> None:
+    def _try(self, commitment: Commitment) -> bool:
+        """Report to a requester; return whether it was reached."""
         found = self._addresses.get(commitment.requester)
         if found is None:
             if not commitment.tries:
@@ -154,18 +165,18 @@ class Reporter:
                     " say where it is",
                     commitment.requester,
                 )
-            self._later(commitment)
-            return
+            return False
         try:
             status = self._report(commitment, *found)
         except DicomTlsError as error:
             log.warning("%s", error)
             status = None
         if status is None:
-            log.warning("%s was not reached for its storage commitment report", found[0])
-            self._later(commitment)
-        else:
-            self.answered(commitment, status)
+            if not self._stopping:
+                log.warning("%s was not reached for its storage commitment report", found[0])
+            return False
+        self._note(commitment, status)
+        return True
 
     def _report(self, commitment: Commitment, address: Address, tls: bool) -> int | None:
         """Bring an answer to its requester; return the status it gives, None if none."""
@@ -189,9 +200,15 @@ class Reporter:
             return None
         if not association.is_established or self._make is None:
             return None
+        with self._changed:
+            self._association = association
+            if self._stopping:
+                association.dul.socket.close()
         try:
             return _send(association, self._make(commitment))
         finally:
+            with self._changed:
+                self._association = None
             if association.is_established:
                 association.release()
 

@@ -56,9 +56,24 @@ class Commitments:
         self._journal = journal
 
     def keep(
-        self, requester: str, transaction_uid: str, references: Sequence[Reference], now: float
+        self,
+        requester: str,
+        transaction_uid: str,
+        references: Sequence[Reference],
+        now: float,
+        *,
+        due: float | None = None,
     ) -> tuple[Commitment, dict[int, int]]:
         """Keep a request durably; the same one again is answered again.
+
+        Parameters
+        ----------
+        requester, transaction_uid : str
+        references : sequence of Reference
+        now : float
+            Seconds since the epoch.
+        due : float or None
+            When to call the requester at the earliest; None: now.
 
         Returns
         -------
@@ -75,7 +90,7 @@ class Commitments:
                 " WHERE reported IS NULL AND given_up IS NULL DO UPDATE SET"
                 " named = excluded.named, number = excluded.number, asked = excluded.asked,"
                 " due = excluded.due, tries = 0 RETURNING *",
-                (requester, transaction_uid, named, len(references), now, now),
+                (requester, transaction_uid, named, len(references), now, due or now),
             ).fetchone()
             covered = _covered(write, references)
             write.executemany(

@@ -18,7 +18,7 @@ from pynetdicom.sop_class import CTImageStorage, StorageCommitmentPushModel
 
 from edge.intake.commitment import WELL_KNOWN_INSTANCE
 from edge.intake.events import CommitmentAsked
-from edge.store.commitments import count_commitments
+from edge.store.commitments import Commitments, count_commitments
 from tools.scanner import head_ct_series, send
 
 # pynetdicom leaves the socket of an aborted connection to the garbage collector.
@@ -37,10 +37,11 @@ NO_SUCH_INSTANCE, CLASS_CONFLICT, PROCESSING_FAILURE = 0x0112, 0x0119, 0x0110
 class Scanner:
     """A scanner that asks for storage commitment, and listens for the answer."""
 
-    def __init__(self, *, status: int = 0x0000) -> None:
+    def __init__(self, *, status: int = 0x0000, pause: threading.Event | None = None) -> None:
         self._changed = threading.Condition()  # guards reports
         self.reports: list[tuple[int, Dataset]] = []
         self.status = status
+        self.pause = pause
         self.handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, self._on_report)]
         self.ae = AE("CT1")
         self.ae.add_requested_context(StorageCommitmentPushModel)
@@ -51,6 +52,8 @@ class Scanner:
         with self._changed:
             self.reports.append((event.request.EventTypeID, event.event_information))
             self._changed.notify_all()
+        if self.pause is not None:
+            self.pause.wait(PATIENCE_S)
         return self.status, None
 
     def wait(self, reports: int = 1) -> Dataset:
@@ -228,6 +231,42 @@ def server_context(hospital: Authority) -> Any:
     context.load_verify_locations(hospital.file)
     context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def test_closing_does_not_wait_for_a_scanner_that_does_not_answer(
+    tmp_path: Path, series: list[Any]
+) -> None:
+    answer = threading.Event()
+    scanner, port = Scanner(pause=answer), free_port()
+    with scanner.listening(port):
+        with open_intake(tmp_path / "studies", report_to=[f"CT1@{HOST}:{port}"]) as intake:
+            with scanner.associated(intake) as association:
+                assert ask(association, asked_for(series)) == 0x0000
+            scanner.wait()
+        # Closed: the report's 30 s have not passed, and the scanner has not answered.
+        assert not answer.is_set()
+        answer.set()
+
+
+def test_a_scanner_that_is_not_there_holds_nobody_else_up(
+    tmp_path: Path, series: list[Any]
+) -> None:
+    scanner, absent, port = Scanner(), Scanner(), free_port()
+    absent.ae.ae_title = "CT2"
+    report_to = [f"CT1@{HOST}:{port}", f"CT2@{HOST}:{free_port()}"]
+    with open_intake(tmp_path / "studies", report_to=report_to) as intake:
+        with absent.associated(intake) as association:
+            for number in range(5):
+                request = asked_for(series, transaction=f"{TRANSACTION}.{number}")
+                assert ask(association, request) == 0x0000
+        with scanner.listening(port):
+            with scanner.associated(intake) as association:
+                assert ask(association, asked_for(series)) == 0x0000
+            scanner.wait()
+            wait_until(intake, "reported")
+        waiting = Commitments(intake.store.journal).waiting()
+    assert [one.requester for one in waiting] == ["CT2"] * 5
+    assert all(one.tries == 1 for one in waiting)
 
 
 def test_a_request_that_was_acknowledged_is_answered_after_a_restart(
