@@ -262,7 +262,9 @@ class Daemon:
                 raise DaemonError("The intake stopped by itself; its log line is above.")
             if self._results is not None and not self._results.running:
                 raise DaemonError("The sending to the PACS stopped by itself; see the log above.")
-            stalled = time.monotonic() - self._coordinator.alive_at > _STALLED_S
+            # While a large journal is written anew, the analysis waits for it.
+            waits = time.monotonic() - self._coordinator.alive_at > _STALLED_S
+            stalled = waits and not self._keeper.tidying
             if interval is not None and not stalled and time.monotonic() >= next_sign:
                 notify(ALIVE)
                 next_sign = time.monotonic() + interval

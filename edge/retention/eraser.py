@@ -55,6 +55,7 @@ class Eraser:
         self._erasures = Erasures(store.journal)
         self._audit = audit
         self._around = around
+        self.tidying = False  # read by other threads
 
     def carry_out(self) -> int:
         """Answer the orders that wait; return how many studies were erased."""
@@ -98,6 +99,7 @@ class Eraser:
         Also what a crash left. What cannot be done now is tried again at the next time.
         """
         left = self._erasures.left_behind()
+        self.tidying = True
         try:
             if left:
                 self._store.journal.fold()  # it is the log that still has the keys
@@ -107,3 +109,5 @@ class Eraser:
             self._erasures.compact(longest_s=_COMPACT_AFTER_S)
         except (OSError, sqlite3.OperationalError) as error:
             log.warning("What is left of erased studies cannot be removed yet: %s", error)
+        finally:
+            self.tidying = False

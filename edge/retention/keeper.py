@@ -52,6 +52,11 @@ class Keeper:
         """Whether the thread lives."""
         return self._thread.is_alive()
 
+    @property
+    def tidying(self) -> bool:
+        """Whether the journal may be held for long: it is being written anew."""
+        return self._eraser.tidying
+
     def _run(self) -> None:
         self._eraser.tidy()
         next_look = time.monotonic()
