@@ -134,6 +134,8 @@ class Pacs:
         try:
             context = ssl.create_default_context(cafile=settings.ca)
             context.minimum_version = ssl.TLSVersion.TLSv1_2
+            # As before Python 3.13: hospitals' authorities seldom keep to all of RFC 5280.
+            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
             if settings.cert is not None:
                 context.load_cert_chain(settings.cert, settings.key)
         except OSError as error:  # an ssl.SSLError is one, too
