@@ -37,6 +37,6 @@ def check_retention(config: Config) -> Iterator[CheckResult]:
         "retention",
         Grade.WARNING,
         f"{text}; {held} should be gone",
-        "Their flags are not acknowledged, or central has not had all that was said of them. "
+        "Their flags are not acknowledged, or central or the PACS has not had all of them. "
         "See them with: scanside studies list; erase one with: scanside studies erase",
     )
