@@ -6,7 +6,7 @@ import argparse
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 
 from edge.audit import Audit
 from edge.commands.acting import actor
@@ -29,6 +29,7 @@ from edge.store.erasure import Erasures, Order
 from edge.store.journal import Journal
 from edge.store.lookup import find_identity, find_study, studies_of
 from edge.store.studies import Store
+from edge.store.study_key import SealBroken
 
 _PATIENCE_S = 60.0
 _ROUND_S = 0.2
@@ -82,7 +83,8 @@ def _erase(options: argparse.Namespace) -> int:
     with open_journal(config) as journal:
         studies = _wanted(options, journal, keys)
         for study in studies:
-            _check_reason(options.reason, find_identity(journal, keys.storage, study))
+            with suppress(SealBroken):  # damaged: nobody can read who it is of
+                _check_reason(options.reason, find_identity(journal, keys.storage, study))
     orders = [
         Order(study, actor(), options.reason, options.undelivered, options.unacknowledged)
         for study in studies

@@ -27,6 +27,7 @@ from edge.store.lookup import (
     list_studies,
     sealed_alert,
 )
+from edge.store.study_key import SealBroken
 
 log = logging.getLogger("scanside.console")
 
@@ -66,8 +67,11 @@ class History:
         return self._card(line) if line is not None and known else None
 
     def pressing(self, study: int) -> bool:
-        """Return whether a study has a flag that nobody acknowledged."""
-        card = self.card(study)
+        """Return whether a study has a flag that nobody acknowledged, or may have one."""
+        try:
+            card = self.card(study)
+        except SealBroken:  # damaged on the disk: nobody can see whether it has
+            return True
         return card is not None and card.pressing
 
     def priors(self, study: int) -> list[Arrived]:

@@ -73,6 +73,15 @@ def test_a_flag_that_nobody_acknowledged_and_an_alert_nobody_has_stand_in_the_wa
     assert used("audit verify") == 0
 
 
+def test_a_study_that_is_damaged_on_the_disk_goes_when_somebody_says_so(used: Terminal) -> None:
+    with closing(store_of(used)) as store, store.journal.transaction() as write:
+        write.execute("UPDATE studies SET identity = randomblob(80) WHERE id = 2")
+        write.execute("UPDATE series SET about = randomblob(80) WHERE study_id = 2")
+    assert used("studies erase", "2", *WHY) == 1
+    assert used.out.startswith("Study 2 was not erased: nobody acknowledged its flag")
+    assert used("studies erase", "2", "--unacknowledged", *WHY) == 0
+
+
 def test_all_studies_of_a_patient_go_by_their_id(
     used: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
