@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pacs import HAS_ORTHANC, TITLE, orthanc, wait_until
@@ -45,6 +47,10 @@ def test_reports_reach_orthanc_though_it_was_away_and_the_daemon_killed(tmp_path
             (outcome,) = said(report, "Outcome of the machine reading")
             assert outcome.startswith("Flagged") == (told.alert.outcome == "flagged")
             assert said(report, "Algorithm Name")[0] == "head-ct-hemorrhage"
+            # A PACS may forward what it gets: our own report makes no other.
+            assert send([report], site.appliance.peer).ok
+            assert wait_until(lambda: _study(site)["state"] == "decided")
+            assert _study(site)["series"] == 2
 
             pacs.stop()
             xray = chest_xray_series(lesion=True, seed=2)
@@ -74,6 +80,12 @@ def test_reports_reach_orthanc_though_it_was_away_and_the_daemon_killed(tmp_path
             for name in (str(bleed[0].PatientName), str(bleed[0].PatientID)):
                 assert name not in _log(site)
             assert site.appliance.stop() == 0
+
+
+def _study(site: LocalSite) -> dict[str, Any]:
+    shown = site.appliance.run_cli("studies", "show", "1", "--json")
+    study: dict[str, Any] = json.loads(shown.stdout)["study"]
+    return study
 
 
 def _log(site: LocalSite) -> str:
