@@ -38,7 +38,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class ComparedStudies:
     """What came of comparing two studies: an amount for each finding, and where it is."""
 
     amounts: tuple[Amount, ...]
@@ -48,7 +48,7 @@ class Compared:
 
 def compare_studies(
     serving: Serving, current: Volume, prior: Volume, *, threads: int = 1
-) -> Compared:
+) -> ComparedStudies:
     """Align two studies, ask the model, and measure what it found.
 
     Raises
@@ -76,7 +76,7 @@ def compare_studies(
         for volume in package.volumes
         for one in _shown(volume, changed(volume, scores, spec.spacing_mm), way, current)
     ]
-    return Compared(amounts, tuple(shown), spent)
+    return ComparedStudies(amounts, tuple(shown), spent)
 
 
 def _shown(

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 import cv2
 import numpy as np
 
-from edge.analysis.compared import Compared, compare_studies
+from edge.analysis.compared import ComparedStudies, compare_studies
 from edge.analysis.comparison import PriorSeries
 from edge.analysis.messages import Measured
 from edge.analysis.models import ENGINE_FAILED
@@ -144,7 +144,9 @@ def _in_order(slices: Sequence[Slice], measured: Sequence[Measured]) -> list[tup
     return [(one.instance, one.frame) for _, one in placed]
 
 
-def _maps(found: Compared, images: list[tuple[int, int]], slices: int) -> tuple[KeptHeatmap, ...]:
+def _maps(
+    found: ComparedStudies, images: list[tuple[int, int]], slices: int
+) -> tuple[KeptHeatmap, ...]:
     if len(images) != slices:
         return ()  # two images lie at one place: which of them the volume holds is not told
     return tuple(KeptHeatmap(*images[one.place], one.code, one.values) for one in found.shown)

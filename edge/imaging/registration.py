@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.imaging.conform import Affine
-from edge.imaging.volume import Volume
+from edge.imaging.volume import LPS_RAS, Volume
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -29,7 +29,6 @@ _BINS = 32
 _SAMPLED = 0.1  # of the voxels, on a regular grid: the result is the same every time
 _ROUNDS = 100
 _FIRST_STEP_MM, _LAST_STEP_MM = 1.0, 1e-3
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # Correlation is taken of images blurred like this: it is of anatomy then, not of noise.
 _BLUR_MM = 2.0
 _COARSE_MM = 3.0
@@ -176,7 +175,7 @@ def _coarse(itk: Any, image: SimpleITK.Image) -> SimpleITK.Image:
 
 
 def _image(itk: Any, volume: Volume) -> SimpleITK.Image:
-    affine = _RAS_TO_LPS @ volume.affine
+    affine = LPS_RAS @ volume.affine
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     image = itk.GetImageFromArray(np.ascontiguousarray(volume.voxels.transpose(2, 1, 0)))
     image.SetSpacing([float(one) for one in spacing])
@@ -198,4 +197,4 @@ def _matrix(transform: Any) -> Affine:
     lps = np.eye(4)
     lps[:3, :3] = (ends[1:] - ends[0]).T
     lps[:3, 3] = ends[0]
-    return np.asarray(_RAS_TO_LPS @ lps @ _RAS_TO_LPS, np.float64)
+    return np.asarray(LPS_RAS @ lps @ LPS_RAS, np.float64)

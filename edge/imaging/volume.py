@@ -20,7 +20,8 @@ from edge.imaging.pixels import Slice
 _LEAST_SLICES = 8
 _PARALLEL = 1e-3  # of a direction cosine
 _SPACING = 1e-3  # mm
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""From DICOM's axes (left, posterior, head: LPS+) to RAS+, and back: it is its own inverse."""
 
 
 class NoVolume(ValueError):
@@ -79,7 +80,7 @@ def assemble(slices: Sequence[Slice]) -> Volume:
     voxels = np.empty((*first.pixels.shape[::-1], len(placed)), np.float32)
     for index, one in enumerate(placed):
         voxels[:, :, index] = one.pixels.T
-    return Volume(voxels, _LPS_TO_RAS @ affine)
+    return Volume(voxels, LPS_RAS @ affine)
 
 
 def _distinct(slices: Sequence[Slice]) -> list[Slice]:

@@ -17,7 +17,7 @@ from edge.imaging.conform import Affine, resampled
 from edge.imaging.nifti import read_nifti
 from edge.imaging.pair import grid_between, halfway, pair
 from edge.imaging.registration import Alignment, align
-from edge.imaging.volume import Volume
+from edge.imaging.volume import LPS_RAS, Volume
 from engines import ModelPackage, amount, changed, load_engine, load_package, shipped_packages
 from tools.bench.report import Row
 from tools.train.change_package import NAME, SHIPPED
@@ -25,7 +25,6 @@ from tools.train.change_package import NAME, SHIPPED
 DATA = Path("../shared/data/brain-mri")
 _PATIENTS = ("ms-01", "ms-12")
 _NOISES = (3.0, 4.0, 5.0, 6.0, 7.0)
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,7 +108,7 @@ def read_transform(file: Path) -> Affine:
     matrix = np.eye(4)
     matrix[:3, :3] = values[:9].reshape(3, 3)
     matrix[:3, 3] = values[9:] + centre - matrix[:3, :3] @ centre
-    return np.asarray(_RAS_TO_LPS @ matrix @ _RAS_TO_LPS)
+    return np.asarray(LPS_RAS @ matrix @ LPS_RAS)
 
 
 def ask(known: Known, package: ModelPackage) -> Asked:
