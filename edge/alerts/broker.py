@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edge.config import Broker
 from edge.keys.tls import AUTHORITY, CERTIFICATE
+from edge.trust import trusting
 
 
 class BrokerError(Exception):
@@ -72,8 +73,7 @@ def tls_context(settings: TlsSettings) -> ssl.SSLContext:
         When a file is missing or is not what it should be.
     """
     try:
-        context = ssl.create_default_context(cafile=settings.ca)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context = trusting(settings.ca)
         if settings.cert is not None:
             context.load_cert_chain(settings.cert, settings.key)
     except OSError as error:  # an ssl.SSLError is one, too

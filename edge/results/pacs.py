@@ -25,6 +25,7 @@ from pynetdicom import AE, Association, build_context, evt
 from pynetdicom.sop_class import Verification
 
 from edge.config import Results
+from edge.trust import trusting
 
 _CONNECT_TIMEOUT_S = 10.0
 _SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
@@ -132,10 +133,7 @@ class Pacs:
         if not settings.tls:
             return None
         try:
-            context = ssl.create_default_context(cafile=settings.ca)
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
-            # As before Python 3.13: hospitals' authorities seldom keep to all of RFC 5280.
-            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+            context = trusting(settings.ca)
             if settings.cert is not None:
                 context.load_cert_chain(settings.cert, settings.key)
         except OSError as error:  # an ssl.SSLError is one, too

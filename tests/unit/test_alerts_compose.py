@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 
 from findings import BLEED, FRACTURE, finding, package, series
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.alerts.compose import Names, StudyFacts, compose, identity_of
@@ -199,7 +199,7 @@ one_series = st.builds(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     parts=st.lists(one_series, min_size=1, max_size=6),
     times=st.integers(1, 40),

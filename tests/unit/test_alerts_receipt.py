@@ -133,7 +133,7 @@ def test_every_altered_byte_is_refused() -> None:
             opened(altered)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=200))
 def test_any_bytes_at_all_are_refused(noise: bytes) -> None:
     assert refusal(noise) is Refusal.MALFORMED

@@ -162,7 +162,7 @@ def test_every_altered_byte_is_refused_or_touches_another_recipients_key_alone()
     assert all(start <= at < start + len(theirs) for at in passed)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_cut_doubled_and_replaced_bytes_are_refused(data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(MESSAGE) - 1))
@@ -180,7 +180,7 @@ def test_cut_doubled_and_replaced_bytes_are_refused(data: st.DataObject) -> None
     assert json.loads(altered)["recipients"][0] == json.loads(MESSAGE)["recipients"][0]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.one_of(st.binary(max_size=300), st.text(max_size=100).map(str.encode)))
 def test_any_bytes_at_all_are_refused_in_order(noise: bytes) -> None:
     assert refusal(noise) is Refusal.MALFORMED

@@ -312,7 +312,7 @@ def test_the_moment_of_an_object_is_that_of_the_decision() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, of values that are too long
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     name=st.binary(max_size=80),
     patient=st.binary(max_size=80),

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 import pg8000.dbapi
 from pg8000.exceptions import InterfaceError
 
+from edge.trust import trusting
 from tools.central.database.dialect import DatabaseError, Dialect, RetryError, Row
 
 _TIMEOUT_S = 30.0
@@ -131,9 +132,7 @@ def _fields(error: Exception) -> dict[str, str]:
 
 def _tls(ca: str) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=ca)
+        return trusting(ca)
     except OSError as error:
         msg = f"{ca} cannot be read as the authority of the database"
         raise DatabaseError(msg) from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
