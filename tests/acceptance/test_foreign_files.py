@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pydicom
 import pytest
 
+from tools.dcmtk import dcmtk as find
+from tools.dcmtk import needed
 from tools.scanner import head_ct_series, send
 from tools.site import Appliance, LocalSite
 from tools.watch import Followed, Watch
@@ -20,7 +21,7 @@ ALERT_S = 60.0
 
 pytestmark = [
     pytest.mark.skipif(not CONFORMANCE, reason=f"no DICOM files in {SHARED}"),
-    pytest.mark.skipif(shutil.which("dcmsend") is None, reason="DCMTK is not installed"),
+    pytest.mark.skipif(find("dcmsend") is None, reason="DCMTK is not installed"),
     pytest.mark.filterwarnings("ignore:Invalid value for VR UI"),  # this test reads them too
 ]
 
@@ -28,7 +29,7 @@ pytestmark = [
 def answered(appliance: Appliance, *files: Path) -> bool:
     """Send files as they are; return whether every one was answered with Success."""
     peer = appliance.peer
-    how = ["dcmsend", "--verbose", "--no-halt", "--decompress-never", "-aec", peer.ae_title]
+    how = [needed("dcmsend"), "--verbose", "--no-halt", "--decompress-never", "-aec", peer.ae_title]
     done = subprocess.run(
         [*how, peer.host, str(peer.port), *map(str, files)],
         capture_output=True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -14,6 +13,8 @@ from intake_parts import HOST, Intake, data_set_of, open_intake
 
 from edge.alerts.message import Alert
 from tools.central.subscriber import Received
+from tools.dcmtk import dcmtk as find
+from tools.dcmtk import needed
 from tools.scanner import Manner, Peer, head_ct_series, send
 from tools.scanner.series import write_series
 from tools.site import LocalSite
@@ -23,7 +24,7 @@ pytestmark = [
     pytest.mark.filterwarnings(
         "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
     ),
-    pytest.mark.skipif(shutil.which("dcmsend") is None, reason="DCMTK is not installed"),
+    pytest.mark.skipif(find("dcmsend") is None, reason="DCMTK is not installed"),
 ]
 
 SLICES = 24
@@ -45,7 +46,7 @@ def intake(tmp_path: Path) -> Iterator[Intake]:
 
 def dcmtk(program: str, peer: Peer, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [program, "-aec", peer.ae_title, peer.host, str(peer.port), *map(str, arguments)],
+        [needed(program), "-aec", peer.ae_title, peer.host, str(peer.port), *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=60,

@@ -22,6 +22,8 @@ from pynetdicom import AE, Association, evt
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.sop_class import CTImageStorage, Verification
 
+from tools.dcmtk import dcmtk as find
+from tools.dcmtk import needed
 from tools.scanner import (
     Manner,
     Peer,
@@ -35,7 +37,7 @@ from tools.scanner.cli import main
 from tools.scanner.series import write_series
 
 needs_dcmtk = pytest.mark.skipif(
-    shutil.which("storescp") is None, reason="DCMTK's storescp is not installed"
+    find("storescp") is None, reason="DCMTK's storescp is not installed"
 )
 
 
@@ -55,7 +57,7 @@ def free_port() -> int:
 def storescp(folder: Path, *options: str) -> Iterator[Peer]:
     """A running storescp that answers to STORE."""
     peer = Peer("STORE", "127.0.0.1", free_port())
-    command = ["storescp", "-aet", "STORE", "-od", str(folder), *options, str(peer.port)]
+    command = [needed("storescp"), "-aet", "STORE", "-od", str(folder), *options, str(peer.port)]
     # DCMTK leaves Nagle's algorithm on unless told: its answers would each take 40 ms.
     process = subprocess.Popen(
         command,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.broker import HOST, free_port
+from tools.dcmtk import dcmtk, needed
 from tools.site import SiteError
 
 _START_S = 10.0
@@ -33,8 +33,8 @@ class Tls:
 
 
 def installed() -> bool:
-    """Return whether DCMTK's storescp and storescu are on the PATH."""
-    return all(shutil.which(name) for name in ("storescp", "storescu"))
+    """Return whether DCMTK's storescp and storescu are installed."""
+    return all(dcmtk(name) for name in ("storescp", "storescu"))
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def storescp(folder: Path, settings: Mapping[str, str], tls: Tls | None = None) 
     port = free_port()
     how = [] if tls is None else tls.options
     process = subprocess.Popen(
-        ["storescp", *how, "--output-directory", str(folder), str(port)],
+        [needed("storescp"), *how, "--output-directory", str(folder), str(port)],
         env={**os.environ, **settings},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -77,7 +77,7 @@ def storescu_s(files: Path, title: str, port: int, tls: Tls | None = None) -> fl
     how = [] if tls is None else tls.options
     began = time.monotonic()
     done = subprocess.run(
-        ["storescu", *how, "-aec", title, HOST, str(port), "+sd", str(files)],
+        [needed("storescu"), *how, "-aec", title, HOST, str(port), "+sd", str(files)],
         capture_output=True,
         text=True,
         check=False,
