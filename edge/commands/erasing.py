@@ -106,6 +106,9 @@ def _wanted(options: argparse.Namespace, journal: Journal, keys: DeviceKeys) -> 
             raise CommandError(f"Study {options.study} is erased already.")
         return [study.id]
     patient = _asked_for() if options.patient == "-" else options.patient
+    if not patient.strip():
+        # Studies without an ID share a pseudonym, and are of many patients.
+        raise CommandError("Give a Patient ID. A study without one is erased by its number.")
     studies = studies_of(journal, pseudonym(keys.pseudonym, options.issuer, patient))
     if not studies:
         issuer = f"issued by {options.issuer!r}" if options.issuer else "without an issuer"

@@ -100,6 +100,20 @@ def test_all_studies_of_a_patient_go_by_their_id(
     used.refused("studies erase", "--patient", "P-77", "--issuer", "Nowhere", *WHY)
 
 
+def test_no_patient_id_means_nobody_and_not_everybody_without_one(
+    used: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = DeviceKeys.load(load_config(used.config).storage.keys)
+    with closing(store_of(used)) as store:
+        for study in (3, 4):
+            nobody = pseudonym(keys.pseudonym, "", "")
+            store.keep(arrival(study=f"{STUDY}.{study}", pseudonym=nobody), b"image")
+            store.study_state(study, StudyState.DECIDED, 1)
+    assert "Give a Patient ID" in used.refused("studies erase", "--patient", " ", *WHY)
+    monkeypatch.setattr("builtins.input", lambda _: "")
+    assert "Give a Patient ID" in used.refused("studies erase", "--patient", "-", *WHY)
+
+
 @pytest.mark.parametrize(
     "reason", ["for SECRET-1", "asked by nobody", "born 19640501", "accession acc-secret"]
 )
