@@ -156,6 +156,11 @@ class DicomDoor:
         return self._ports.tls
 
     @property
+    def running(self) -> bool:
+        """Whether what it owes requesters of storage commitments is being brought to them."""
+        return self._reporter.running
+
+    @property
     def senders(self) -> int:
         """How many are connected, those that still shake hands too."""
         return len(self._ae.active_associations) + self._ports.greeted

@@ -94,7 +94,8 @@ class Doors:
     @property
     def running(self) -> bool:
         """Whether none has stopped by itself."""
-        return all(door is None or door.running for door in (self._folder, self._web))
+        doors = (self._dicom, self._folder, self._web)
+        return all(door is None or door.running for door in doors)
 
     def open(self) -> None:
         """Open every door, or none.

@@ -80,6 +80,11 @@ class Reporter:
             self._thread.join()
             self._thread = None
 
+    @property
+    def running(self) -> bool:
+        """Whether the thread lives."""
+        return self._thread is not None and self._thread.is_alive()
+
     def reaches(self, requester: str) -> bool:
         """Return whether the configuration says where a requester is."""
         return requester in self._addresses
@@ -180,6 +185,10 @@ class Reporter:
 
     def _report(self, commitment: Commitment, address: Address, tls: bool) -> int | None:
         """Bring an answer to its requester; return the status it gives, None if none."""
+        if self._make is None:
+            return None
+        # Before the call: reading images back takes long, and a requester may not wait for it.
+        report = self._make(commitment)
         ae = AE(ae_title=self._ae_title)
         ae.connection_timeout = ae.acse_timeout = _CONNECT_S
         ae.dimse_timeout = _ANSWER_S
@@ -196,21 +205,30 @@ class Reporter:
                 ext_neg=[build_role(StorageCommitmentPushModel, scp_role=True)],
                 tls_args=context,
             )
-        except OSError:  # the host's name is not known
+        except (OSError, RuntimeError) as error:  # an unknown host; no thread for an association
+            _broke_off(error)
             return None
-        if not association.is_established or self._make is None:
+        if not association.is_established:
             return None
         with self._changed:
             self._association = association
             if self._stopping:
                 association.dul.socket.close()
         try:
-            return _send(association, self._make(commitment))
+            return _send(association, report)
+        except (RuntimeError, ValueError) as error:  # it has left, or does not take such reports
+            _broke_off(error)
+            return None
         finally:
             with self._changed:
                 self._association = None
             if association.is_established:
                 association.release()
+
+
+def _broke_off(error: Exception) -> None:
+    """Say of what kind an error was; its text may name what was to be sent."""
+    log.warning("A storage commitment report broke off: %s", type(error).__name__)
 
 
 def _send(association: Any, report: EventReport) -> int | None:

@@ -216,7 +216,13 @@ class Credentials:
                 f"[dicom] key: {self._key}: {_why(error)}.\n"
                 f"  It must be the key of {self._cert}, in PEM and without passphrase."
             ) from error
-        context.load_verify_locations(self._ca)
+        try:
+            context.load_verify_locations(self._ca)
+        except OSError as error:
+            raise DicomTlsError(
+                f"[dicom] ca: {self._ca}: {_why(error)}.\n"
+                "  It must hold the certificate of the authority, in PEM."
+            ) from error
 
 
 def _stamp_of(file: Path) -> tuple[int, int, int] | None:

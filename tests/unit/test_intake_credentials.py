@@ -82,3 +82,15 @@ def test_files_that_cannot_be_used_are_named_before_anything_starts(
     harm(ours)
     with pytest.raises(DicomTlsError, match=said.replace(".*", "(.|\n)*")):
         Credentials(Dicom(**ours))
+
+
+@pytest.mark.parametrize("left", [None, ""])
+def test_an_authority_that_is_away_when_we_call_is_named(
+    ours: dict[str, Any], left: str | None
+) -> None:
+    credentials = Credentials(Dicom(**ours))
+    ours["ca"].unlink()
+    if left is not None:
+        ours["ca"].write_text(left, encoding="ascii")
+    with pytest.raises(DicomTlsError, match=r"\[dicom\] ca: "):
+        credentials.client_context()
