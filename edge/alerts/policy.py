@@ -16,7 +16,8 @@ from edge.alerts.decision import StudyDecision, Value, values_of
 class Told:
     """What was last said of a study; `images` and `series` are how many it spoke of.
 
-    `values` are the figures, for studies to come.
+    `values` are the figures, for studies to come; `places` the Series Instance UID and the code of
+    each flag.
     """
 
     alert_id: str
@@ -28,6 +29,7 @@ class Told:
     series: int
     images: int
     values: dict[str, Value] = field(default_factory=dict)
+    places: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(cls, decision: StudyDecision, step: Step, alert_id: str) -> Told:
@@ -42,6 +44,7 @@ class Told:
             series=len(decision.series),
             images=_images(decision),
             values=values_of(decision),
+            places=_places(decision, flagged=True),
         )
 
     @classmethod
@@ -49,7 +52,8 @@ class Told:
         """Read what the journal kept."""
         lists = {name: tuple(value[name]) for name in ("flagged", "reasons")}
         values = {key: Value(**one) for key, one in value.get("values", {}).items()}
-        return cls(**{**value, **lists, "values": values})
+        places = tuple((series, code) for series, code in value.get("places", ()))
+        return cls(**{**value, **lists, "values": values, "places": places})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ def next_alert(decision: StudyDecision, told: Told | None) -> Step | None:
         return None
     if told is None:
         return Step("final", decision.urgency, None)
-    if told.flagged and decision.outcome == "not_analysed":
+    if told.flagged and not decision.flagged and _unjudged(decision, told):
         # No evidence against the flag: the earlier alert stands, and this one says what is missing.
         said = (told.outcome, told.reasons) == (decision.outcome, decision.reasons)
         return None if said else Step("final", told.urgency, None)
@@ -89,6 +93,23 @@ def next_alert(decision: StudyDecision, told: Told | None) -> Step | None:
     if told.status == "provisional" or _differs(decision, told):
         return Step("final", decision.urgency, supersedes)
     return None
+
+
+def _unjudged(decision: StudyDecision, told: Told) -> bool:
+    """Return whether something that was flagged was not looked for again where it was flagged."""
+    stated = set(_places(decision, flagged=False))
+    codes = {code for _, code in stated}
+    return not (set(told.places) <= stated and set(told.flagged) <= codes)
+
+
+def _places(decision: StudyDecision, *, flagged: bool) -> tuple[tuple[str, str], ...]:
+    """Return (Series Instance UID, code) of what is flagged, or of all that was looked for."""
+    return tuple(
+        (series.series_uid, f"{said.spec.code.scheme}:{said.spec.code.value}")
+        for series in decision.series
+        for said in series.stated
+        if said.flagged or not flagged
+    )
 
 
 def _differs(decision: StudyDecision, told: Told) -> bool:

@@ -32,8 +32,8 @@ from engines import Code as FindingCode
 _SERIES_NUMBER = 9901
 _PARTIAL = "Some of it was not analysed, or may not have arrived"
 _TAKEN_BACK = (
-    "An earlier reading of this study flagged something. With all images at hand the models no "
-    "longer do, and the earlier flag is taken back."
+    "An earlier reading of this study flagged something. With the images that have arrived and "
+    "were analysed the models no longer do, and the earlier flag is taken back."
 )
 _LONGEST_MEANING = 64  # PS3.5 table 6.2-1, LO
 

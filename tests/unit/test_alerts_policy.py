@@ -17,6 +17,9 @@ BLEED = series(finding(0.9))
 BROKEN = series(finding(0.1), finding(0.9, FRACTURE))
 BOTH = series(finding(0.9), finding(0.9, FRACTURE))
 NOT_ANALYSED = series(reason="no model for this kind of study")
+FAILED = series(reason="the model failed")
+OTHER_CLEAR = series(finding(0.1), series_uid="1.2.3.5")
+BROKEN_ALONE = series(finding(0.1, FRACTURE))
 OPEN, COMPLETE = False, True
 
 Said = tuple[bool, object]
@@ -76,6 +79,21 @@ def decision_of(complete: bool, parts: object) -> StudyDecision:
             "a flag stands when the analysis fails afterwards",
             [(OPEN, BLEED), (COMPLETE, NOT_ANALYSED), (COMPLETE, NOT_ANALYSED)],
             [Step("provisional", "critical", None), Step("final", "critical", None), None],
+        ),
+        (
+            "a flag stands when its series cannot be looked at again and another is clear",
+            [(COMPLETE, BLEED), (COMPLETE, [FAILED, OTHER_CLEAR])],
+            [Step("final", "critical", None), Step("final", "critical", None)],
+        ),
+        (
+            "a flag stands when nothing looked for it again",
+            [(COMPLETE, BLEED), (COMPLETE, BROKEN_ALONE)],
+            [Step("final", "critical", None), Step("final", "critical", None)],
+        ),
+        (
+            "a flag is taken back where its series is clear and another cannot be looked at",
+            [(COMPLETE, BLEED), (COMPLETE, [CLEAR, series(reason="no", series_uid="1.2.3.5")])],
+            [Step("final", "critical", None), Step("retracted", "critical", "alert-1")],
         ),
         (
             "a flag that becomes uncertain is taken back",
