@@ -50,6 +50,7 @@ CANNOT_UNDERSTAND = 0xC000
 _SHORTEST_TOKEN = 16
 _FIRST_SENDER = 1 << 40  # associations count from 1, a watched folder's batches from -1
 _AGAIN_S = 60
+_CLOSE = {"Connection": "close"}  # answered before the end of the request: the rest is not read
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ class WebDoor:
         if not secrets.compare_digest(shown.encode(), f"Bearer {self._token}".encode()):
             log.warning("Turned a sender over HTTP away: its token is not the one of [web]")
             return PlainTextResponse(
-                "Show the token.\n", 401, headers={"WWW-Authenticate": "Bearer"}
+                "Show the token.\n", 401, headers={"WWW-Authenticate": "Bearer", **_CLOSE}
             )
         self._last_sender += 1
         sender, answer, whole = self._last_sender, _Answer(), False
@@ -167,11 +168,11 @@ class WebDoor:
             whole = True
         except BadRequest as error:
             # What was stored until then stays; to send it again is harmless.
-            return PlainTextResponse(f"{error}\n", error.status)
+            return PlainTextResponse(f"{error}\n", error.status, headers=_CLOSE)
         except OverLimit:
             return _come_again("No memory for another instance now.")
         except asyncio.TimeoutError:
-            return PlainTextResponse("The request did not go on.\n", 408)
+            return PlainTextResponse("The request did not go on.\n", 408, headers=_CLOSE)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
         finally:
@@ -304,4 +305,4 @@ def _response(answer: _Answer) -> Response:
 
 
 def _come_again(text: str) -> Response:
-    return PlainTextResponse(f"{text}\n", 503, headers={"Retry-After": str(_AGAIN_S)})
+    return PlainTextResponse(f"{text}\n", 503, headers={"Retry-After": str(_AGAIN_S), **_CLOSE})

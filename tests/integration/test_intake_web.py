@@ -196,6 +196,7 @@ def test_without_the_token_nothing_is_read(site: Site, shown: str) -> None:
     answer = site.post(body(slice_of(1)), Authorization=shown)
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
+    assert answer.headers["connection"] == "close"
     assert site.events.told == []
 
 
