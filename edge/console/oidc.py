@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-import httpx
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
@@ -267,6 +266,8 @@ def _ask(
     auth: tuple[str, str] | None = None,
 ) -> dict[str, Any]:
     """Ask the provider something; redirects are not followed."""
+    import httpx  # noqa: PLC0415  # 6 MB that only a site with a log-in of its own needs
+
     try:
         answer = httpx.request(method, url, data=data, auth=auth, timeout=_TIMEOUT_S)
         document = answer.json() if len(answer.content) <= _LARGEST else None
