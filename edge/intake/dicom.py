@@ -40,7 +40,7 @@ from edge.intake.events import Heard, SenderGone
 from edge.intake.ports import Ports
 from edge.intake.procedure import ProcedureDesk
 from edge.intake.reporter import Reporter
-from edge.intake.taking import Came, NoPixels, Taker
+from edge.intake.taking import Came, NoPixels, StudyDamaged, Taker
 from edge.intake.tls import Refusal, is_peer, names_in, shown
 from edge.keys.tls import TlsCertificate
 from edge.store.commitments import Commitments
@@ -72,6 +72,7 @@ SUCCESS = 0x0000
 OUT_OF_RESOURCES = 0xA700
 DOES_NOT_MATCH_SOP_CLASS = 0xA900
 CANNOT_UNDERSTAND = 0xC000
+PROCESSING_FAILURE = 0x0110  # PS3.7 annex C
 UNRECOGNIZED_OPERATION = 0x0211  # PS3.7 C.5.21
 
 
@@ -311,6 +312,8 @@ class DicomDoor:
             kept = self._taker.take(data, header, identity, came)
         except NoPixels as error:
             return self._refuse(DOES_NOT_MATCH_SOP_CLASS, "no pixel data", str(error))
+        except StudyDamaged as error:
+            return self._refuse(PROCESSING_FAILURE, "damaged study", str(error))
         except OutOfSpace as error:
             return self._refuse(OUT_OF_RESOURCES, "out of disk", str(error))
         with self._lock:

@@ -34,7 +34,8 @@ from watchdog.observers import Observer
 from edge.config import Folder
 from edge.imaging.header import Limits, UnreadableInstance, read_header
 from edge.intake.events import Heard, SenderGone
-from edge.intake.taking import Came, NoPixels, Taker
+from edge.intake.resting import Resting, Sight
+from edge.intake.taking import Came, NoPixels, StudyDamaged, Taker
 from edge.store.records import Kept
 from edge.store.spool import OutOfSpace
 from edge.timestamps import rfc3339
@@ -48,40 +49,12 @@ _OPEN_S = 600.0  # a file that was written to, but not closed, rests when it did
 _EMPTY_S = 60.0  # one that nothing was written into yet
 _GATHER_S = 0.02
 _MOST = 10_000  # files that are remembered at once; the others have their turn
+_DEEPEST = 32  # folders in one another; what lies deeper is not looked at
+_LONGEST_NAME = 200  # bytes, of 255, with room for the ending of the reason's
 
 
 class FolderError(OSError):
     """The folder cannot be used; the text says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sight:
-    """A file as it was seen: which it is, how large, when changed (ns)."""
-
-    inode: int
-    size: int
-    changed: int
-
-    @classmethod
-    def of(cls, seen: os.stat_result) -> Sight:
-        """Return what tells that a file has not changed."""
-        return cls(seen.st_ino, seen.st_size, seen.st_mtime_ns)
-
-
-@dataclass(frozen=True, slots=True)
-class Resting:
-    """Since when (monotonic, seconds) a file looks as it does."""
-
-    sight: Sight
-    since: float
-
-    def seen(self, sight: Sight, now: float) -> Resting:
-        """Return it after another look."""
-        return self if sight == self.sight else Resting(sight, now)
-
-    def rests(self, now: float, quiet_s: float) -> bool:
-        """Return whether it has not changed for so long."""
-        return now - self.since >= quiet_s
 
 
 @dataclass(slots=True)
@@ -143,6 +116,7 @@ class _Round:
     closed: set[str]
     written: set[str]
     seen: dict[str, Resting] = field(default_factory=dict)
+    left: set[str] = field(default_factory=set)
 
 
 class FolderDoor:
@@ -174,7 +148,7 @@ class FolderDoor:
         tell: Callable[[Heard], None],
     ) -> None:
         self._settings = settings
-        self._folder = folder
+        self._folder = folder.resolve()
         self._storage = storage
         self._taker = taker
         self._limits = limits
@@ -210,6 +184,11 @@ class FolderDoor:
             try:
                 self._observer.schedule(self._events, str(self._folder), recursive=True)
                 self._observer.start()
+            except RecursionError as error:
+                raise FolderError(
+                    f"{self._folder} holds folders nested too deep to be watched. Remove them, or "
+                    "set [folder] polling = true."
+                ) from error
             except OSError as error:  # no more watches: fs.inotify.max_user_watches
                 raise FolderError(
                     f"The system cannot watch {self._folder}: {error.strerror}. "
@@ -253,14 +232,15 @@ class FolderDoor:
         for top, folders, names, at in os.fwalk(self._folder, follow_symlinks=False):
             if Path(top) == self._folder:
                 folders[:] = [one for one in folders if one != REFUSED]
-            folders[:] = [one for one in folders if not one.startswith(".")]
+            deep = len(Path(top).relative_to(self._folder).parts) >= _DEEPEST
+            folders[:] = [one for one in folders if not deep and not one.startswith(".")]
             for name in names:
                 if self._stopping.is_set() or len(look.seen) >= _MOST:
                     break
                 if not name.startswith(".") and not name.endswith(_PARTIAL):
                     self._look_at(str(Path(top) / name), name, at, look)
         self._resting = look.seen
-        self._left = {path: one for path, one in self._left.items() if path in look.seen}
+        self._left = {path: one for path, one in self._left.items() if path in look.left}
         self._events.forget(look.written - look.seen.keys())
 
     def _look_at(self, path: str, name: str, at: int, look: _Round) -> None:
@@ -268,12 +248,15 @@ class FolderDoor:
             found = os.stat(name, dir_fd=at, follow_symlinks=False)
         except FileNotFoundError:
             return
+        if not stat.S_ISREG(found.st_mode):
+            return
         sight = Sight.of(found)
+        if self._left.get(path) == sight:
+            look.left.add(path)
+            return
         before = self._resting.get(path)
         state = Resting(sight, look.now) if before is None else before.seen(sight, look.now)
         look.seen[path] = state
-        if not stat.S_ISREG(found.st_mode) or self._left.get(path) == sight:
-            return
         quiet_s = self._settings.quiet_s
         if path in look.written:
             quiet_s = max(quiet_s, _OPEN_S)
@@ -282,12 +265,22 @@ class FolderDoor:
         rests = state.rests(look.now, quiet_s)
         if (rests or path in look.closed) and self._take(path, name, at, sight, rests=rests):
             del look.seen[path]
+        if path in self._left:
+            look.left.add(path)
 
     def _take(self, path: str, name: str, at: int, sight: Sight, *, rests: bool) -> bool:
         """Take one file; return whether it is gone from here."""
         try:
-            self._take_in(name, at)
-        except _Changed:
+            self._take_in(name, at, sight)
+        except (_Changed, FileNotFoundError):
+            return False
+        except OutOfSpace:
+            raise
+        except (OSError, StudyDamaged) as error:
+            # Of this file alone; it is looked at again when somebody changes it or its rights.
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            log.warning("A file of the watched folder cannot be taken: %s", why)
+            self._left[path] = sight
             return False
         except (UnreadableInstance, NoPixels, _TooLarge) as error:
             if not rests:
@@ -305,12 +298,14 @@ class FolderDoor:
             return False
         return True
 
-    def _take_in(self, name: str, at: int) -> None:
+    def _take_in(self, name: str, at: int, sight: Sight) -> None:
         # Not blocking: a pipe under that name must hold up nobody.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         began = time.time()
         with os.fdopen(os.open(name, flags, dir_fd=at), "rb", buffering=0) as file:
             before = Sight.of(os.fstat(file.fileno()))
+            if before != sight:
+                raise _Changed
             if before.size > self._limits.max_bytes:
                 raise _TooLarge
             data = file.read(before.size + 1) or b""
@@ -332,8 +327,10 @@ class FolderDoor:
         log.warning("Refused a file of the watched folder: %s", what)
         self.counts.refused += 1
         place = self._folder / REFUSED
-        new = f"{secrets.token_hex(4)}-{name}"[:200]
+        new = os.fsdecode(os.fsencode(f"{secrets.token_hex(4)}-{name}")[:_LONGEST_NAME])
         try:
+            if Sight.of(os.stat(name, dir_fd=at, follow_symlinks=False)) != sight:
+                return False  # it is being written after all
             place.mkdir(mode=0o700, exist_ok=True)
             aside = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:

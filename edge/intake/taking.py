@@ -12,6 +12,7 @@ from edge.intake.arrival import arrival_of
 from edge.intake.events import InstanceKept
 from edge.store.records import Kept
 from edge.store.studies import Store
+from edge.store.study_key import SealBroken
 
 
 class NoPixels(ValueError):
@@ -19,6 +20,13 @@ class NoPixels(ValueError):
 
     def __init__(self) -> None:
         super().__init__("An image without pixel data")
+
+
+class StudyDamaged(ValueError):
+    """What is kept of the instance's study does not open; nothing of the instance was kept."""
+
+    def __init__(self) -> None:
+        super().__init__("Its study is damaged on the disk of the appliance")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +63,17 @@ class Taker:
         ------
         NoPixels
             If it is an image without any.
+        StudyDamaged
+            If what is kept of its study does not open.
         OutOfSpace
             If the disk has no room; nothing was kept.
         """
         if not header.has_pixels and "Image Storage" in UID(header.sop_class_uid).name:
             raise NoPixels
         arrival = arrival_of(header, identity, self.pseudonym, came.first_byte, came.last_byte)
-        receipt = self.store.keep(arrival, data)
+        try:
+            receipt = self.store.keep(arrival, data)
+        except SealBroken as error:
+            raise StudyDamaged from error
         self.tell(InstanceKept(came.sender, receipt, arrival.series_uid, arrival.about))
         return receipt.kept

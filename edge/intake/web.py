@@ -36,7 +36,7 @@ from edge.intake.stow import (
     boundary_of,
     response,
 )
-from edge.intake.taking import Came, NoPixels, Taker
+from edge.intake.taking import Came, NoPixels, StudyDamaged, Taker
 from edge.store.records import Kept
 from edge.store.spool import OutOfSpace
 
@@ -46,6 +46,7 @@ log = logging.getLogger("scanside.intake")
 OUT_OF_RESOURCES = 0xA700
 DOES_NOT_MATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
+PROCESSING_FAILURE = 0x0110  # PS3.7 annex C
 
 _SHORTEST_TOKEN = 16
 _FIRST_SENDER = 1 << 40  # associations count from 1, a watched folder's batches from -1
@@ -227,6 +228,8 @@ class WebDoor:
             return self._taker.take(part.data, header, identity, came), named
         except NoPixels as error:
             return _refused(DOES_NOT_MATCH, str(error), named)
+        except StudyDamaged as error:
+            return _refused(PROCESSING_FAILURE, str(error), named)
         except OutOfSpace as error:
             return _refused(OUT_OF_RESOURCES, str(error), named)
 

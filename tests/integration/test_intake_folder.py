@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from intake_parts import PATIENCE_S, Events
 
 from edge.config import Folder
 from edge.imaging.header import Limits
-from edge.intake.folder import REFUSED, FolderDoor, FolderError, Resting, Sight
+from edge.intake.folder import REFUSED, FolderDoor, FolderError
+from edge.intake.resting import Resting, Sight
 from edge.intake.taking import Taker
 from edge.store.records import Kept
 from edge.store.spool import read_record
@@ -239,9 +241,70 @@ def test_a_folder_that_is_not_there_or_holds_the_studies_is_told_as_such(tmp_pat
 
 
 def test_a_file_rests_when_it_looks_the_same_for_long_enough() -> None:
-    first = Resting(Sight(1, 100, 5), since=10.0)
-    grown = first.seen(Sight(1, 200, 6), 12.0)
-    assert first.seen(Sight(1, 100, 5), 12.0) is first
+    first = Resting(Sight(1, 100, 5, 5), since=10.0)
+    grown = first.seen(Sight(1, 200, 6, 6), 12.0)
+    assert first.seen(Sight(1, 100, 5, 5), 12.0) is first
     assert first.rests(15.0, 5.0)
     assert not grown.rests(15.0, 5.0)
     assert grown.rests(17.0, 5.0)
+
+
+# What one file may not do to the others
+
+
+def test_a_file_of_a_damaged_study_is_left_and_the_others_are_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with watched(tmp_path) as one:
+        one.write("first.dcm", slice_of(1))
+        one.wait_for_kept(1)
+    with closing(sqlite3.connect(tmp_path / "studies" / "journal.db")) as journal, journal:
+        journal.execute("UPDATE studies SET wrapped_key = randomblob(40)")
+    with watched(tmp_path) as one:
+        left = one.write("another.dcm", slice_of(2))
+        one.write("other.dcm", ct_slice(StudyInstanceUID="1.2.9", SeriesInstanceUID="1.2.9.1"))
+        one.wait_for_kept(1)
+        assert one.door.running
+        assert left.exists(), "it is not the file's fault"
+    assert "A file of the watched folder cannot be taken: Its study is damaged" in caplog.text
+
+
+def test_folders_nested_too_deep_stop_nothing(tmp_path: Path) -> None:
+    with watched(tmp_path, polling=True, quiet_s=0.1) as one:
+        place = os.open(one.folder, os.O_RDONLY)
+        for _ in range(1200):  # deeper than Python calls itself
+            os.mkdir("x", dir_fd=place)
+            below = os.open("x", os.O_RDONLY, dir_fd=place)
+            os.close(place)
+            place = below
+        os.close(place)
+        one.write("scan.dcm", slice_of(1))
+        one.wait_for_kept(1)
+        assert one.door.running
+
+
+def test_a_folder_that_is_reached_by_a_link_is_watched(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "in").symlink_to(tmp_path / "disk")
+    with watched(tmp_path, polling=True, quiet_s=0.1) as one:
+        one.write("scan.dcm", slice_of(1))
+        one.wait_for_kept(1)
+
+
+def test_a_refused_file_with_the_longest_name_is_put_aside(tmp_path: Path) -> None:
+    with watched(tmp_path, quiet_s=0.1) as one:
+        file = one.write("ص" * 127, b"this is no DICOM")
+        one.wait_for(lambda: len(one.refused()) == 1)
+        assert not file.exists()
+
+
+def test_what_can_never_be_taken_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.intake.folder._MOST", 3)
+    (tmp_path / "in").mkdir()
+    for number in range(5):
+        (tmp_path / "in" / f"link-{number}").symlink_to(tmp_path)
+    with watched(tmp_path, polling=True, quiet_s=0.1) as one:
+        one.write("sub/scan.dcm", slice_of(1))
+        one.wait_for_kept(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,7 @@ def test_a_disk_that_is_full_takes_no_step(tmp_path: Path) -> None:
 def test_nothing_of_the_patient_is_kept_or_logged(
     tmp_path: Path, series: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "scanside")
     with open_intake(tmp_path / "studies") as intake, Modality(intake) as modality:
         modality.create()
         modality.set("COMPLETED", PerformedSeriesSequence=performed(series))
