@@ -96,6 +96,7 @@ class Courier:
         self._state = CourierState()
         # The courier's thread alone: what was made last, while the PACS is away.
         self._made: tuple[int, bytes] | None = None
+        self._tries: dict[int, int] = {}  # how often each could not be made, since the start
         self._line: Line | None = None  # set by the courier's thread; `stop` cuts it
 
     @property
@@ -157,17 +158,21 @@ class Courier:
 
     def _send_all(self) -> None:
         """Send what is due, on one association; raises `PacsAway` and `DocumentsError`."""
-        waiting = self._next_made()
-        if waiting is None:
+        if self._next_made() is None:
+            self._tell("")
             return
         with self._pacs.association() as line:
             self._tell("")
             self._line = line
             try:
-                while waiting is not None and not self._stopping.is_set():
+                while not self._stopping.is_set():
+                    waiting = self._next_made()  # anew: it may have been erased meanwhile
+                    if waiting is None:
+                        return
                     document, made = waiting
                     self._note(document, line.store(dcmread(BytesIO(made))))
-                    waiting = self._next_made() if line.is_open else None
+                    if not line.is_open:
+                        return
             finally:
                 self._line = None
 
@@ -198,7 +203,10 @@ class Courier:
                     self._made = (document.id, self._make(document))
                 return document, self._made[1]
             except NotMade as error:
-                last = document.attempts + 1 >= _MAKE_TRIES
+                if self._stopping.is_set():
+                    return None  # `stop` ended the maker; the next start makes it
+                tries = self._tries[document.id] = self._tries.get(document.id, 0) + 1
+                last = tries >= _MAKE_TRIES
                 fate = Fate.NEVER if last else Fate.LATER
                 self._note(document, Answer(fate, f"not made: {error}"))
         return None
@@ -210,7 +218,10 @@ class Courier:
             raise NotMade("the study is not here any more") from error
         except SealBroken as error:
             raise NotMade("the study's key does not open") from error
-        about = self._documents.opened(document.id, study.key)
+        try:
+            about = self._documents.opened(document.id, study.key)
+        except SealBroken as error:
+            raise NotMade("what it says does not open") from error
         if about is None:
             raise NotMade("what it says is not here any more")
         try:

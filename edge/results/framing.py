@@ -77,12 +77,11 @@ def inherit(document: Dataset, source: Dataset) -> None:
             setattr(document, keyword, source[keyword].value)
 
 
-def finish(document: Dataset, report: Report) -> Dataset:
+def finish(document: Dataset) -> Dataset:
     """Have a document made anew be the same document: no moment in it is that of its making."""
-    moment = content_moment(report.decided)
+    # No time zone: it would say in which the scanner wrote the study's own times, too.
     document.InstanceCreationDate = document.ContentDate
     document.InstanceCreationTime = document.ContentTime
-    document.TimezoneOffsetFromUTC = f"{moment:%z}"
     if "ContributingEquipmentSequence" in document:  # highdicom's, with the moment of the making
         del document.ContributingEquipmentSequence
     return document

@@ -64,7 +64,7 @@ def key_images(
         **framing(report, names, device, _SERIES_NUMBER, next(iter(frames))),
     )
     inherit(document, evidence[0])
-    return finish(document, report)
+    return finish(document)
 
 
 def _description(report: Report) -> str:

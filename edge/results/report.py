@@ -242,11 +242,27 @@ def report_of(
         ),
         findings=tuple(sorted(findings, key=_order)[:_LINES]),
         volumes=tuple(sorted(volumes, key=_order)[:_LINES]),
-        reasons=decision.reasons[:_LINES],
+        reasons=(
+            *_cut(series, len(findings), len(volumes)),
+            *decision.reasons[:_LINES],
+        ),
         quality=tuple(dict.fromkeys(flag.text for one in series for flag in one.quality))[:_LINES],
         change="" if progression is None else progression.text,
         complete=bool(looked) and not any(_partial(one) for one in series),
     )
+
+
+def _cut(series: list[SeriesResult], findings: int, volumes: int) -> tuple[str, ...]:
+    """Say what is too much for one report; nothing where all of it is there."""
+    cut = []
+    if len(series) > _SERIES:
+        rest = series[_SERIES:]
+        missed = sum(not one.analysed for one in rest)
+        cut.append(f"{len(rest)} more series are not listed, {missed} of them NOT ANALYSED.")
+    if findings > _LINES or volumes > _LINES:
+        more = max(findings - _LINES, 0) + max(volumes - _LINES, 0)
+        cut.append(f"{more} more statements of the models are not listed.")
+    return tuple(cut)
 
 
 def _partial(one: SeriesResult) -> bool:

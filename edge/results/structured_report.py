@@ -85,7 +85,7 @@ def structured_report(
     )
     if not report.complete:
         document.CompletionFlagDescription = _PARTIAL
-    return finish(document, report)
+    return finish(document)
 
 
 def _reference(predecessor: Predecessor, image: Dataset) -> Dataset:

@@ -12,6 +12,7 @@ A study's objects go in the order they were made. One that the PACS will not hav
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import time
 from collections.abc import Collection, Iterator
@@ -22,7 +23,9 @@ from typing import Any
 
 from edge.store.journal import Journal
 from edge.store.records import open_json, seal_json
-from edge.store.study_key import StudyKey
+from edge.store.study_key import SealBroken, StudyKey
+
+log = logging.getLogger("scanside.results")
 
 SWITCHED_OFF = "[results] is switched off"
 
@@ -134,13 +137,17 @@ class Documents:
         return int(number)
 
     def about(self, study_id: int, key: StudyKey, kind: Kind) -> list[dict[str, Any]]:
-        """Return what was kept of a study's objects of one kind, in the order they were made."""
+        """Return what was kept of a study's objects of one kind, in the order they were made.
+
+        One that does not open any more is left out, and said.
+        """
         with _as_documents_error(), self._journal.reading() as read:
             rows = read.execute(
                 "SELECT about FROM documents WHERE study_id = ? AND kind = ? ORDER BY id",
                 (study_id, kind.value),
             ).fetchall()
-        return [open_json(key, row["about"]) for row in rows]
+        opened = (_opened(study_id, key, row["about"]) for row in rows)
+        return [one for one in opened if one is not None]
 
     def next(self) -> DocumentLine | None:
         """Return the oldest object that is due and not behind another of its study, if any."""
@@ -254,6 +261,14 @@ class Documents:
                 " FROM documents"
             ).fetchone()
         return DocumentsStanding(waiting, stored, refused, oldest)
+
+
+def _opened(study_id: int, key: StudyKey, sealed: bytes) -> dict[str, Any] | None:
+    try:
+        return open_json(key, sealed)
+    except SealBroken as error:
+        log.error("An object of study %d cannot be opened: %s", study_id, error)
+        return None
 
 
 def resend_after_s(attempts: int) -> float:

@@ -279,3 +279,14 @@ def test_what_another_version_queued_is_replaced_and_not_compared(
     last = Content.from_json(documents.about(study.study_id, study.key, Kind.REPORT)[-1])
     assert last.predecessor is not None
     assert last.predecessor.instance_uid == about["names"]["instance_uid"]
+
+
+def test_an_object_that_does_not_open_any_more_holds_up_nothing(
+    desk: Desk, documents: Documents, study: Receipt, store: Store
+) -> None:
+    desk.keep(study.study_id, study.key, FLAGGED, replaces=False)
+    with store.journal.transaction() as write:
+        write.execute("UPDATE documents SET about = randomblob(60)")
+    assert contents(documents, study) == []
+    desk.keep(study.study_id, study.key, FLAGGED, replaces=False)
+    assert [one.report for one in contents(documents, study)] == [FLAGGED]

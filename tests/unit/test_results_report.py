@@ -116,3 +116,14 @@ def test_nothing_that_names_a_model_is_left_out(tmp_path: Path) -> None:
     (model,) = report(series(finding(0.9, BLEED))).models
     assert (model.name, model.version, model.digest) == ("head-ct", "1.0.0", "ab" * 32)
     assert (model.engine, model.precision) == ("onnxruntime", "fp32")
+
+
+def test_what_is_too_much_for_one_report_is_counted() -> None:
+    made = report(
+        series(finding(0.9)),
+        *(series(finding(0.1), series_uid=f"1.2.4.{n}") for n in range(60)),
+        *(series(reason="no model", series_uid=f"1.2.5.{n}") for n in range(10)),
+    )
+    assert len(made.series) == 64
+    assert "7 more series are not listed, 7 of them NOT ANALYSED." in made.reasons
+    assert "13 more statements of the models are not listed." in made.reasons
