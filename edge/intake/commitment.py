@@ -25,7 +25,7 @@ from edge.intake.events import CommitmentAsked
 from edge.intake.own_requests import EventReport, OwnRequests
 from edge.intake.references import read_commitment_request
 from edge.intake.reporter import Reporter
-from edge.store.commitments import Commitment, Commitments, Reference
+from edge.store.commitments import Commitment, Commitments, Reference, TooMany
 from edge.store.spool import Record, read_record
 from edge.store.studies import Store
 from edge.store.study_key import SealBroken, StudyKey
@@ -114,6 +114,8 @@ class CommitmentDesk:
             commitment, covered = self._commitments.keep(
                 requester, transaction, references, now, due=now + _HEAD_START_S
             )
+        except TooMany as error:
+            return _refused(RESOURCE_LIMITATION, requester, str(error))
         except sqlite3.OperationalError as error:
             return _refused(
                 RESOURCE_LIMITATION, requester, f"the journal cannot be written: {error}"
@@ -130,12 +132,21 @@ class CommitmentDesk:
             connection.own_requests = OwnRequests(association)
         self._reporter.hold(commitment.id, connection.sender)
         connection.own_requests.post(
-            partial(self.report, commitment),
+            partial(self._report_here, commitment),
             partial(self._reporter.answered, commitment),
             after_s=_GRACE_S if self._reporter.reaches(commitment.requester) else 0.0,
         )
         if connection.ended:  # while its request was being kept: nobody says so again
             self._reporter.sender_gone(connection.sender)
+
+    def _report_here(self, commitment: Commitment) -> EventReport | None:
+        """Return the answer for the request's own association, None if it cannot be made now."""
+        try:
+            return self.report(commitment)
+        except sqlite3.OperationalError as error:
+            log.error("The journal cannot be read; a report follows later: %s", error)
+            self._reporter.release(commitment.id)
+            return None
 
     def report(self, commitment: Commitment) -> EventReport:
         """Return the answer to a request, as things stand now."""

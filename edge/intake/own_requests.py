@@ -34,7 +34,7 @@ class EventReport:
 
 @dataclass(frozen=True, slots=True)
 class _Posted:
-    make: Callable[[], EventReport]
+    make: Callable[[], EventReport | None]
     on_answer: Callable[[int], None]
     due: float
 
@@ -57,14 +57,19 @@ class OwnRequests:
         self._last = 0
 
     def post(
-        self, make: Callable[[], EventReport], on_answer: Callable[[int], None], *, after_s: float
+        self,
+        make: Callable[[], EventReport | None],
+        on_answer: Callable[[int], None],
+        *,
+        after_s: float,
     ) -> None:
         """Send a report once `after_s` have passed, if the sender is still there.
 
         Parameters
         ----------
         make : callable
-            Makes it, when it is sent.
+            Makes it, when it is sent. None sends nothing. It must not raise: what it raises would
+            end the association's thread.
         on_answer : callable
             Is given the status of the answer.
         after_s : float
@@ -87,6 +92,8 @@ class OwnRequests:
 
     def _send(self, posted: _Posted) -> None:
         report = posted.make()
+        if report is None:
+            return
         context = next(
             one
             for one in self._association.accepted_contexts

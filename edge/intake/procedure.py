@@ -24,7 +24,7 @@ from edge.imaging.attributes import Attributes
 from edge.imaging.bounds import Reason, UnreadableInstance
 from edge.intake.events import StepEnded
 from edge.intake.references import open_data_set, performed_series
-from edge.store.steps import Change, Changed, Steps, StepState
+from edge.store.steps import Change, Changed, Steps, StepState, TooManySteps
 from edge.store.studies import Store
 
 log = logging.getLogger("scanside.intake")
@@ -106,7 +106,10 @@ class ProcedureDesk:
         if change.state is not StepState.IN_PROGRESS:
             raise _Refused(INVALID_VALUE, "a step begins IN PROGRESS")
         with _journal_errors():
-            new = self._steps.begin(str(uid), station, change.series or {}, time.time())
+            try:
+                new = self._steps.begin(str(uid), station, change.series or {}, time.time())
+            except TooManySteps as error:
+                raise _Refused(RESOURCE_LIMITATION, str(error)) from error
         if not new:
             raise _Refused(DUPLICATE_INSTANCE, "the step is known already")
         log.info("A procedure step of %r has begun", station)

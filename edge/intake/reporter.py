@@ -21,7 +21,7 @@ from edge.config import Dicom
 from edge.config.peers import Address
 from edge.intake.own_requests import EventReport
 from edge.intake.tls import Credentials, DicomTlsError
-from edge.store.commitments import Commitment, Commitments
+from edge.store.commitments import Commitment, Commitments, Waiting
 
 log = logging.getLogger("scanside.intake")
 
@@ -94,6 +94,13 @@ class Reporter:
         with self._changed:
             self._held[commitment] = sender
 
+    def release(self, commitment: int) -> None:
+        """Take over what an association that is still open cannot answer."""
+        with self._changed:
+            self._held.pop(commitment, None)
+            self._news = True
+            self._changed.notify_all()
+
     def sender_gone(self, sender: int) -> None:
         """Take over what an association has left unanswered."""
         with self._changed:
@@ -112,7 +119,7 @@ class Reporter:
         with self._changed:
             self._held.pop(commitment.id, None)
 
-    def _note(self, commitment: Commitment, status: int) -> None:
+    def _note(self, commitment: Waiting, status: int) -> None:
         if status == 0x0000:
             self._commitments.reported(commitment.id, time.time())
             return
@@ -121,7 +128,7 @@ class Reporter:
         )
         self._later(commitment)
 
-    def _later(self, commitment: Commitment) -> None:
+    def _later(self, commitment: Waiting) -> None:
         now = time.time()
         if now - commitment.asked > _GIVE_UP_AFTER_S:
             self._commitments.given_up(commitment.id, now)
@@ -156,21 +163,24 @@ class Reporter:
         dues = [one.due for one in self._commitments.waiting() if not self._is_held(one)]
         return min(max(min(dues, default=math.inf) - time.time(), 0.0), _ROUND_S)
 
-    def _is_held(self, commitment: Commitment) -> bool:
+    def _is_held(self, commitment: Waiting) -> bool:
         with self._changed:
             return commitment.id in self._held
 
-    def _try(self, commitment: Commitment) -> bool:
-        """Report to a requester; return whether it was reached."""
-        found = self._addresses.get(commitment.requester)
+    def _try(self, waiting: Waiting) -> bool:
+        """Report to a requester; return whether it was reached, or needs nothing any more."""
+        found = self._addresses.get(waiting.requester)
         if found is None:
-            if not commitment.tries:
+            if not waiting.tries:
                 log.warning(
                     "%r left before its storage commitment report; [dicom] report_to does not"
                     " say where it is",
-                    commitment.requester,
+                    waiting.requester,
                 )
             return False
+        commitment = self._commitments.read(waiting.id)
+        if commitment is None:
+            return True
         try:
             status = self._report(commitment, *found)
         except DicomTlsError as error:

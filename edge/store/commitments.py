@@ -15,6 +15,13 @@ from typing import NamedTuple
 
 from edge.store.journal import Journal
 
+MOST_REQUESTS = 64  # that wait, of one requester
+MOST_REFERENCES = 500_000  # in all requests that wait
+
+
+class TooMany(RuntimeError):
+    """A request is one too many; the text says of what."""
+
 
 class Reference(NamedTuple):
     """An instance as a scanner names it."""
@@ -24,16 +31,14 @@ class Reference(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Commitment:
-    """A request that waits for its answer.
+class Waiting:
+    """That a request waits for its answer, without what it names.
 
     Parameters
     ----------
     id : int
     requester : str
         AE title.
-    transaction_uid : str
-    references : tuple of Reference
     asked, due : float
         When it came, and when to try next; seconds since the epoch.
     tries : int
@@ -42,11 +47,23 @@ class Commitment:
 
     id: int
     requester: str
-    transaction_uid: str
-    references: tuple[Reference, ...]
     asked: float
     due: float
     tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commitment(Waiting):
+    """A request that waits for its answer.
+
+    Parameters
+    ----------
+    transaction_uid : str
+    references : tuple of Reference
+    """
+
+    transaction_uid: str
+    references: tuple[Reference, ...]
 
 
 class Commitments:
@@ -81,6 +98,11 @@ class Commitments:
         dict
             The series of which it names every instance, and how many they hold; none while one
             that it names is not here, for nobody knows of which series that is.
+
+        Raises
+        ------
+        TooMany
+            If its requester, or all together, have too much that waits; it is not kept.
         """
         named = json.dumps(references, separators=(",", ":"))
         with self._journal.transaction() as write:
@@ -92,6 +114,7 @@ class Commitments:
                 " due = excluded.due, tries = 0 RETURNING *",
                 (requester, transaction_uid, named, len(references), now, due or now),
             ).fetchone()
+            _bound(write, requester)
             covered = _covered(write, references)
             write.executemany(
                 "UPDATE series SET committed = ? WHERE id = ?",
@@ -99,13 +122,23 @@ class Commitments:
             )
         return _commitment(row), covered
 
-    def waiting(self) -> tuple[Commitment, ...]:
+    def waiting(self) -> tuple[Waiting, ...]:
         """Return the requests that have no answer yet, the one that is due first first."""
         with self._journal.reading() as read:
             rows = read.execute(
-                "SELECT * FROM commitments WHERE reported IS NULL AND given_up IS NULL ORDER BY due"
+                "SELECT id, requester, asked, due, tries FROM commitments"
+                " WHERE reported IS NULL AND given_up IS NULL ORDER BY due"
             ).fetchall()
-        return tuple(_commitment(row) for row in rows)
+        return tuple(Waiting(**row) for row in rows)
+
+    def read(self, id_: int) -> Commitment | None:
+        """Return a request with what it names; None if it waits no longer."""
+        with self._journal.reading() as read:
+            row = read.execute(
+                "SELECT * FROM commitments WHERE id = ? AND reported IS NULL AND given_up IS NULL",
+                (id_,),
+            ).fetchone()
+        return None if row is None else _commitment(row)
 
     def reported(self, id_: int, now: float) -> None:
         """Note that the requester took the answer."""
@@ -165,6 +198,19 @@ def _commitment(row: sqlite3.Row) -> Commitment:
         due=row["due"],
         tries=row["tries"],
     )
+
+
+def _bound(read: sqlite3.Connection, requester: str) -> None:
+    """Raise `TooMany` if too much waits."""
+    row = read.execute(
+        "SELECT COALESCE(SUM(requester = ?), 0) AS own, COALESCE(SUM(number), 0) AS named"
+        " FROM commitments WHERE reported IS NULL AND given_up IS NULL",
+        (requester,),
+    ).fetchone()
+    if row["own"] > MOST_REQUESTS:
+        raise TooMany(f"{MOST_REQUESTS} requests of it wait for their report already")
+    if row["named"] > MOST_REFERENCES:
+        raise TooMany(f"requests that wait would name more than {MOST_REFERENCES} instances")
 
 
 def _covered(read: sqlite3.Connection, references: Collection[Reference]) -> dict[int, int]:

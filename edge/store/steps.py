@@ -14,6 +14,11 @@ from enum import Enum
 from edge.store.journal import Journal, StudyState
 
 _KEPT_S = 30 * 86_400.0
+MOST_STEPS = 5_000  # of one station, in that time
+
+
+class TooManySteps(RuntimeError):
+    """A station has begun more steps than are kept of one."""
 
 
 class StepState(str, Enum):
@@ -102,6 +107,11 @@ class Steps:
             The images' UIDs, by the series', as far as there are any yet.
         now : float
             Seconds since the epoch.
+
+        Raises
+        ------
+        TooManySteps
+            If so many of the station's are kept that this one is not.
         """
         with self._journal.transaction() as write:
             write.execute(
@@ -117,6 +127,11 @@ class Steps:
             ).fetchone()
             if row is None:
                 return False
+            (number,) = write.execute(
+                "SELECT COUNT(*) FROM procedure_steps WHERE station = ?", (station,)
+            ).fetchone()
+            if number > MOST_STEPS:
+                raise TooManySteps(f"{MOST_STEPS} steps of this station are kept already")
             write.executemany(_NAME_SERIES, _rows(row["id"], series))
         return True
 

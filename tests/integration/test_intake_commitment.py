@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import ssl
 import threading
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from pynetdicom.sop_class import CTImageStorage, StorageCommitmentPushModel
 
 from edge.intake.commitment import WELL_KNOWN_INSTANCE
 from edge.intake.events import CommitmentAsked
+from edge.store import commitments
 from edge.store.commitments import Commitments, count_commitments
 from tools.scanner import head_ct_series, send
 
@@ -330,6 +332,43 @@ def test_a_disk_that_is_full_takes_no_request(tmp_path: Path, series: list[Any])
         with Scanner().associated(intake) as association:
             assert ask(association, asked_for(series)) == 0x0213
         assert states(intake)["waiting"] == 0
+
+
+def test_a_requester_with_too_many_requests_that_wait_is_refused(
+    intake: Intake, series: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commitments, "MOST_REQUESTS", 0)
+    with Scanner().associated(intake) as association:
+        assert ask(association, asked_for(series)) == 0x0213
+    assert states(intake)["waiting"] == 0
+
+
+def test_a_journal_that_cannot_be_read_for_a_report_leaves_the_association_as_it_was(
+    tmp_path: Path, series: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scanner, port, failed = Scanner(), free_port(), threading.Event()
+
+    def copies(uid: str) -> Any:
+        if failed.is_set():
+            return read(uid)
+        failed.set()
+        raise sqlite3.OperationalError("disk I/O error")
+
+    report_to = [f"CT1@{HOST}:{port}"]
+    with (
+        open_intake(tmp_path / "studies", report_to=report_to) as intake,
+        scanner.listening(port),
+    ):
+        assert send(series, intake.peer).ok
+        read = intake.store.copies
+        monkeypatch.setattr(intake.store, "copies", copies)
+        with scanner.associated(intake) as association:
+            assert ask(association, asked_for(series)) == 0x0000
+            assert failed.wait(PATIENCE_S)
+            assert association.send_c_store(series[0]).Status == 0x0000
+            # Who asked is still there, and is called all the same.
+            assert safe(scanner.wait()) == [one.SOPInstanceUID for one in series]
+            wait_until(intake, "reported")
 
 
 # What it says of a series

@@ -15,6 +15,7 @@ from pynetdicom import AE
 from pynetdicom.sop_class import ModalityPerformedProcedureStep
 
 from edge.intake.events import StepEnded
+from edge.store import steps
 from edge.store.steps import Performance, Steps
 from tools.scanner import head_ct_series
 
@@ -226,3 +227,11 @@ def test_nothing_of_the_patient_is_kept_or_logged(
     for secret in ("Nobody", "TEST-1"):
         assert not any(secret.encode() in content for content in written)
         assert secret not in caplog.text
+
+
+def test_a_station_with_too_many_steps_begins_no_other(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "MOST_STEPS", 0)
+    with Modality(intake) as modality:
+        assert modality.create() == 0x0213

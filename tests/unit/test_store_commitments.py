@@ -9,7 +9,14 @@ import pytest
 from arrivals import open_store
 from erasing import eraser, order, told_study
 
-from edge.store.commitments import Commitments, Reference, count_commitments, unreported
+from edge.store import commitments as module
+from edge.store.commitments import (
+    Commitments,
+    Reference,
+    TooMany,
+    count_commitments,
+    unreported,
+)
 from edge.store.studies import Store
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -79,8 +86,49 @@ def test_an_erased_study_is_named_by_no_request(
     keep(store, named)
     keep(store, ["1.2.404"], "1.2.4")
     eraser(store).erase(order())
-    (left,) = Commitments(store.journal).waiting()
+    commitments = Commitments(store.journal)
+    left = commitments.read(commitments.waiting()[0].id)
+    assert left is not None
     assert left.references == (Reference(CT, "1.2.404"),)
     with store.journal.reading() as read:
         rows = read.execute("SELECT named, transaction_uid FROM commitments ORDER BY id").fetchall()
     assert tuple(rows[0]) == ("[]", "")
+
+
+def test_of_one_requester_so_many_requests_wait_and_no_more(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_REQUESTS", 2)
+    commitments = Commitments(store.journal)
+    references = [Reference(CT, "1.2.404")]
+    keep(store, ["1.2.404"], "1.2.3")
+    keep(store, ["1.2.404"], "1.2.4")
+    keep(store, ["1.2.404"], "1.2.4")  # the same once more is no other
+    with pytest.raises(TooMany, match="2 requests"):
+        keep(store, ["1.2.404"], "1.2.5")
+    commitments.keep("MR1", "1.2.5", references, NOW)
+    assert count_commitments(store.journal)["waiting"] == 3
+    commitments.reported(commitments.waiting()[0].id, NOW)
+    keep(store, ["1.2.404"], "1.2.5")
+
+
+def test_all_requests_that_wait_name_so_many_instances_and_no_more(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_REFERENCES", 3)
+    keep(store, ["1.2.404", "1.2.405"])
+    with pytest.raises(TooMany, match="3 instances"):
+        Commitments(store.journal).keep("MR1", "1.2.5", [Reference(CT, "1.2.404")] * 2, NOW)
+    assert count_commitments(store.journal)["waiting"] == 1
+
+
+def test_what_waits_is_listed_without_what_it_names(store: Store) -> None:
+    commitments = Commitments(store.journal)
+    keep(store, ["1.2.404"])
+    (waiting,) = commitments.waiting()
+    assert not hasattr(waiting, "references")
+    read = commitments.read(waiting.id)
+    assert read is not None
+    assert (read.due, read.references) == (waiting.due, (Reference(CT, "1.2.404"),))
+    commitments.reported(waiting.id, NOW)
+    assert commitments.read(waiting.id) is None

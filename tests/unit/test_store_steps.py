@@ -9,8 +9,9 @@ import pytest
 from arrivals import open_store
 from erasing import eraser, order, told_study
 
+from edge.store import steps as module
 from edge.store.journal import StudyState
-from edge.store.steps import Change, Steps, StepState
+from edge.store.steps import Change, Steps, StepState, TooManySteps
 from edge.store.studies import Store
 
 NOW = 1_800_000_000.0
@@ -64,3 +65,17 @@ def test_an_erased_study_is_named_by_no_step(store: Store) -> None:
     with store.journal.reading() as read:
         (row,) = read.execute("SELECT uid FROM procedure_steps").fetchall()
     assert row["uid"] == "erased:1"
+
+
+def test_of_one_station_so_many_steps_are_kept_and_no_more(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_STEPS", 2)
+    steps = Steps(store.journal)
+    assert steps.begin("1.2.1", "CT1", {}, NOW)
+    assert steps.begin("1.2.2", "CT1", {}, NOW)
+    with pytest.raises(TooManySteps, match="2 steps"):
+        steps.begin("1.2.3", "CT1", {}, NOW)
+    assert not steps.begin("1.2.2", "CT1", {}, NOW)  # known, as before
+    assert steps.begin("1.2.3", "MR1", {}, NOW)
+    assert steps.begin("1.2.4", "CT1", {}, NOW + 31 * 86_400)  # the others are forgotten
