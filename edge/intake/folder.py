@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import sqlite3
 import stat
 import threading
 import time
@@ -29,7 +30,7 @@ from watchdog.events import (
     FileSystemEvent,
     FileSystemEventHandler,
 )
-from watchdog.observers import Observer
+from watchdog.observers.inotify import InotifyObserver
 
 from edge.config import Folder
 from edge.imaging.header import Limits, UnreadableInstance, read_header
@@ -156,7 +157,7 @@ class FolderDoor:
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._events = _Events(self._wake)
-        self._observer = None if settings.polling else Observer()
+        self._observer = None if settings.polling else InotifyObserver(generate_full_events=True)
         self._thread = threading.Thread(target=self._run, name="folder-door")
         self.counts = FolderCounts()
         # From here on, the thread's alone.
@@ -276,9 +277,9 @@ class FolderDoor:
             return False
         except OutOfSpace:
             raise
-        except (OSError, StudyDamaged) as error:
+        except (OSError, StudyDamaged, sqlite3.DatabaseError) as error:
             # Of this file alone; it is looked at again when somebody changes it or its rights.
-            why = error.strerror if isinstance(error, OSError) else str(error)
+            why = str(error) if isinstance(error, StudyDamaged) else type(error).__name__
             log.warning("A file of the watched folder cannot be taken: %s", why)
             self._left[path] = sight
             return False

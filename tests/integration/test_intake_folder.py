@@ -319,3 +319,31 @@ def test_what_can_never_be_taken_keeps_nobody_waiting(
     with watched(tmp_path, polling=True, quiet_s=0.1) as one:
         one.write("sub/scan.dcm", slice_of(1))
         one.wait_for_kept(1)
+
+
+def test_a_file_that_the_journal_does_not_take_is_left_and_the_others_are_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with watched(tmp_path):
+        pass
+    with closing(sqlite3.connect(tmp_path / "studies" / "journal.db")) as journal, journal:
+        journal.execute(
+            "CREATE TRIGGER broken BEFORE INSERT ON instances WHEN new.instance_uid = '1.2.3.2' "
+            "BEGIN SELECT RAISE(ABORT, 'broken'); END"
+        )
+    with watched(tmp_path) as one:
+        left = one.write("another.dcm", slice_of(2))
+        one.wait_for(lambda: str(left) in one.door._left)
+        one.write("scan.dcm", slice_of(1))
+        one.wait_for_kept(1)
+        assert one.door.running
+        assert left.exists()
+    assert "cannot be taken: IntegrityError" in caplog.text
+
+
+def test_a_file_that_is_moved_in_from_outside_is_taken_at_once(tmp_path: Path) -> None:
+    outside = tmp_path / "scan.dcm"
+    outside.write_bytes(slice_of(1))
+    with watched(tmp_path) as one:  # it would rest only after a minute
+        outside.rename(one.folder / "scan.dcm")
+        assert one.wait_for_kept(1) == [slice_of(1)]
