@@ -279,7 +279,10 @@ class FolderDoor:
             raise
         except (OSError, StudyDamaged, sqlite3.DatabaseError) as error:
             # Of this file alone; it is looked at again when somebody changes it or its rights.
-            why = str(error) if isinstance(error, StudyDamaged) else type(error).__name__
+            # The journal's own words may hold what is in it: only their kind is told.
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            if isinstance(error, sqlite3.DatabaseError):
+                why = type(error).__name__
             log.warning("A file of the watched folder cannot be taken: %s", why)
             self._left[path] = sight
             return False
