@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, closing, suppress
@@ -34,7 +35,7 @@ from edge.store.study_key import SealBroken
 _PATIENCE_S = 60.0
 _ROUND_S = 0.2
 _LONGEST = 120
-_SHORTEST = 3  # characters of what a reason must not hold; less is in many words
+_SHORTEST = 2  # letters of a part of a name: initials are in many reasons
 
 
 def add(studies: Commands[argparse.ArgumentParser]) -> None:
@@ -91,7 +92,13 @@ def _erase(options: argparse.Namespace) -> int:
     ]
     with closing(Journal(config.storage.folder / "journal.db")) as journal:
         erasures = Erasures(journal)
-        numbers = erasures.place(orders)
+        try:
+            numbers = erasures.place(orders)
+        except sqlite3.OperationalError as error:
+            raise CommandError(
+                f"The order was not kept: {error}; nothing was erased.\n"
+                "  Make room on the disk, or wait until the journal is written, and ask again."
+            ) from error
         answers = _answers(config, keys, erasures, numbers)
     return _tell(dict(zip(numbers, studies, strict=True)), answers)
 
@@ -128,15 +135,28 @@ def _asked_for() -> str:
 
 def _check_reason(reason: str, identity: Mapping[str, str]) -> None:
     """Refuse a reason that names the patient: it would outlive what is erased."""
-    known = [identity.get(key, "") for key in ("patient_id", "accession", "birth_date")]
-    known += re.split(r"[\^= ]", identity.get("name", ""))
-    for one in known:
-        name = re.escape(one.strip())
-        if len(name) >= _SHORTEST and re.search(rf"(?<!\w){name}(?!\w)", reason, re.IGNORECASE):
+    known = [identity.get(key, "").strip() for key in ("patient_id", "accession")]
+    parts = re.split(r"[\^= ]", identity.get("name", ""))
+    known += [part for part in parts if len(part) >= _SHORTEST]
+    patterns = [re.escape(one) for one in known if one]
+    patterns += _dates(identity.get("birth_date", "").strip())
+    for one in patterns:
+        if re.search(rf"(?<!\w)(?:{one})(?!\w)", reason, re.IGNORECASE):
             raise CommandError(
                 "The reason names the patient, and it is kept for good.\n"
                 "  Say it without name, ID, accession number or date of birth; nothing was erased."
             )
+
+
+def _dates(dicom: str) -> list[str]:
+    """Return patterns of how people write a DICOM date (PS3.5 6.2, DA) in digits."""
+    found = re.fullmatch(r"(\d{4})\.?(\d\d)\.?(\d\d)", dicom)
+    if found is None:
+        return [re.escape(dicom)] if dicom else []
+    year = found[1]
+    month, day = (re.sub("^0", "0?", two) for two in found.groups()[1:])
+    orders = ((year, month, day), (day, month, year), (month, day, year))
+    return [r"[-./ ]*".join(order) for order in orders]
 
 
 def _answers(

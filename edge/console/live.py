@@ -23,7 +23,6 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from functools import lru_cache
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -35,8 +34,6 @@ from edge.console.accounts import CLINICAL, EVERYBODY, MACHINE
 from edge.console.board import Changes, Listener
 from edge.console.cards import Card
 from edge.console.desk import Desk
-from edge.console.language import language
-from edge.console.pages import Pages
 from edge.console.visits import Visit, cookie_name, open_visit, page
 from edge.metrics import CONTENT_TYPE, exposition
 
@@ -173,23 +170,7 @@ def _card_html(visit: Visit, card: Card) -> str:
     user = visit.user
     named = visit.desk.settings.names_on_board and user.clinical
     may = user.clinical and visit.desk.training.may_acknowledge(user)
-    return _card(visit.desk.pages, card, visit.language.code, named, may)
-
-
-@lru_cache(maxsize=512)
-def _card(pages: Pages, card: Card, code: str, named: bool, may_acknowledge: bool) -> str:
-    """Return a card's piece of the page; eight open boards are one rendering."""
-    return pages.render(
-        "card.html",
-        {
-            "card": card,
-            "language": language(code),
-            "words": words,
-            "named": named,
-            "may_acknowledge": may_acknowledge,
-        },
-        code,
-    )
+    return visit.desk.pages.card(card, visit.language.code, named=named, may_acknowledge=may)
 
 
 def _event(name: str, data: dict[str, object]) -> str:

@@ -2,23 +2,63 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from edge.console import words
+from edge.console.cards import Card
 from edge.console.language import LANGUAGES, language
 
 FOLDER = Path(__file__).parent
+_CARDS = 512
 
 
 class Pages:
     """Renders templates. Threads may share it."""
 
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards what is kept
+        self._cards: OrderedDict[tuple[Card, str, bool, bool], str] = OrderedDict()
+        self._gone: set[int] = set()  # erased; numbers are given once
+
     def render(self, template: str, values: Mapping[str, object], code: str) -> str:
         """Return a template filled in, in the language `code`."""
         return _environment(code).get_template(template).render(values)
+
+    def card(self, card: Card, code: str, *, named: bool, may_acknowledge: bool) -> str:
+        """Return a card's piece of the page; eight open boards are one rendering."""
+        place = (card, code, named, may_acknowledge)
+        with self._lock:
+            known = self._cards.get(place)
+            if known is not None:
+                self._cards.move_to_end(place)
+                return known
+        values = {
+            "card": card,
+            "language": language(code),
+            "words": words,
+            "named": named,
+            "may_acknowledge": may_acknowledge,
+        }
+        piece = self.render("card.html", values, code)
+        with self._lock:
+            if card.study not in self._gone:
+                self._cards[place] = piece
+            while len(self._cards) > _CARDS:
+                self._cards.popitem(last=False)
+        return piece
+
+    def forget(self, study: int) -> None:
+        """Let go of the cards of a study that was erased, and keep none that comes late."""
+        with self._lock:
+            self._gone.add(study)
+            for place in [one for one in self._cards if one[0].study == study]:
+                del self._cards[place]
 
     def warm(self) -> None:
         """Compile every template, so that the first visitor does not wait for it."""

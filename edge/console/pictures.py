@@ -60,8 +60,9 @@ class Pictures:
         self._link = DecoderLink()
         self._lock = threading.Lock()  # guards what is kept
         self._studies: OrderedDict[int, Mapping[int, Wanted]] = OrderedDict()
-        self._frames: OrderedDict[tuple[int, int], Decoded] = OrderedDict()
+        self._frames: OrderedDict[tuple[int, int, int], Decoded] = OrderedDict()
         self._kept = 0
+        self._gone: set[int] = set()  # erased; numbers are given once
 
     @property
     def decoder_pid(self) -> int | None:
@@ -87,8 +88,9 @@ class Pictures:
     def forget(self, study: int) -> None:
         """Let go of the images of a study that was erased."""
         with self._lock:
-            gone = self._studies.pop(study, {})
-            for place in [one for one in self._frames if one[0] in gone]:
+            self._gone.add(study)
+            self._studies.pop(study, None)
+            for place in [one for one in self._frames if one[0] == study]:
                 self._kept -= len(self._frames.pop(place).packed)
 
     def series(self, study: int) -> tuple[PictureSeries, ...]:
@@ -115,16 +117,17 @@ class Pictures:
             If there is no such image, or its pixels cannot be read.
         """
         wanted = self._wanted(study, instance)  # of this study: the number alone opens nothing
+        place = (study, instance, frame)
         with self._lock:
-            known = self._frames.get((instance, frame))
+            known = self._frames.get(place)
             if known is not None:
-                self._frames.move_to_end((instance, frame))
+                self._frames.move_to_end(place)
                 return known
         decoded = self._link.decode(Wanted(wanted.record, wanted.key, frame))
         with self._lock:
             # A study that was erased meanwhile is not known any more.
-            if (instance, frame) not in self._frames and study in self._studies:
-                self._frames[instance, frame] = decoded
+            if place not in self._frames and study in self._studies:
+                self._frames[place] = decoded
                 self._kept += len(decoded.packed)
             while self._kept > _KEPT and len(self._frames) > 1:
                 _, oldest = self._frames.popitem(last=False)
@@ -148,6 +151,8 @@ class Pictures:
             for one in series.instances
         }
         with self._lock:
+            if stored.id in self._gone:  # read before it was erased
+                return {}
             self._studies[stored.id] = wanted
             self._studies.move_to_end(stored.id)
             if len(self._studies) > _STUDIES:

@@ -204,9 +204,10 @@ class ConsoleRoom:
         return self._history.pressing(study)
 
     def forget(self, study: int) -> None:
-        """A study was erased: show that, and let go of its images."""
+        """A study was erased: show that, and let go of its images and cards."""
         self.board.erased(study)
         self._pictures.forget(study)
+        self._pages.forget(study)
 
     def _on_escalated(self, card: Card) -> None:
         log.warning("Nobody acknowledged the flag of study %d in time", card.study)

@@ -330,7 +330,8 @@ class Erasures:
         now = time.time()
         with self._journal.reading() as read:
             row = read.execute(
-                "SELECT TOTAL(who != :own) AS ordered, MIN(answered) AS first FROM erasures"
+                "SELECT TOTAL(who != :own) AS ordered, MIN(answered) AS first,"
+                " json_group_array(id) AS numbers FROM erasures"
                 " WHERE answered IS NOT NULL AND refused IS NULL AND compacted IS NULL",
                 {"own": OWN},
             ).fetchone()
@@ -339,7 +340,8 @@ class Erasures:
         self._journal.compact()
         with self._journal.transaction() as write:
             write.execute(
-                "UPDATE erasures SET compacted = :now WHERE answered <= :now"
-                " AND refused IS NULL AND compacted IS NULL",
-                {"now": now},
+                # By number: after a clock was put back, time would leave some out.
+                "UPDATE erasures SET compacted = :now"
+                " WHERE id IN (SELECT value FROM json_each(:numbers))",
+                {"now": now, "numbers": row["numbers"]},
             )

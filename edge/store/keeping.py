@@ -120,6 +120,8 @@ def to_go(journal: Journal, rule: Rule, now: float) -> Iterator[tuple[int, str]]
                 yield kept.study_id, f"keep_days = {rule.seconds / 86400:g}"
             elif rule.bytes is not None and usage(journal).bytes > rule.bytes:
                 yield kept.study_id, f"keep_gb = {rule.bytes / 1e9:g}"
+            elif kept.first_byte > now:
+                continue  # it came while the clock was wrong, and says nothing of later ones
             elif rule.seconds is None or kept.first_byte >= now - rule.seconds:
                 return  # those that came later are younger still
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -10,11 +11,14 @@ import pytest
 from arrivals import NAME, STUDY, arrival
 from terminal import Terminal, fresh, with_two_studies
 
+from edge.commands import erasing
+from edge.commands.arguments import CommandError
 from edge.config import load_config
 from edge.console.accounts import Role, User
 from edge.console.acknowledgements import Acknowledgements
 from edge.console.database import ConsoleDatabase
 from edge.keys import DeviceKeys, pseudonym
+from edge.store.erasure import Erasures
 from edge.store.journal import StudyState
 from edge.store.studies import Store
 
@@ -115,7 +119,16 @@ def test_no_patient_id_means_nobody_and_not_everybody_without_one(
 
 
 @pytest.mark.parametrize(
-    "reason", ["for SECRET-1", "asked by nobody", "born 19640501", "accession acc-secret"]
+    "reason",
+    [
+        "for SECRET-1",
+        "asked by nobody",
+        "born 19640501",
+        "born 1964-05-01",
+        "born 01.05.1964",
+        "born 1.5.1964",
+        "accession acc-secret",
+    ],
 )
 def test_a_reason_that_names_the_patient_is_refused(used: Terminal, reason: str) -> None:
     said = used.refused("studies erase", "2", "--reason", reason)
@@ -123,6 +136,23 @@ def test_a_reason_that_names_the_patient_is_refused(used: Terminal, reason: str)
     assert NAME not in said
     used("studies show", "2")
     assert "quarantined" in used.out
+
+
+@pytest.mark.parametrize("reason", ["asked by Li", "for p7", "of a9"])
+def test_a_reason_holds_no_short_name_or_number_either(reason: str) -> None:
+    whose = {"name": "Li^X", "patient_id": "P7", "accession": "A9"}
+    with pytest.raises(CommandError, match="names the patient"):
+        erasing._check_reason(reason, whose)
+
+
+def test_a_journal_that_takes_no_order_is_told_as_such(
+    used: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(Erasures, "place", full)
+    assert "disk is full; nothing was erased" in used.refused("studies erase", "2", *WHY)
 
 
 @pytest.mark.parametrize("reason", ["", " ", "x" * 121, "two\nlines"])

@@ -111,6 +111,12 @@ def test_what_is_not_decided_or_not_delivered_stays_however_old(store: Store) ->
     assert overdue(store.journal, MONTH, NOW) == 2
 
 
+def test_a_study_that_came_while_the_clock_was_ahead_holds_up_no_other(store: Store) -> None:
+    study(store, 1, day=400)
+    study(store, 2, day=10)
+    assert going(store, MONTH) == [2]
+
+
 def test_many_studies_are_looked_at_in_turn(store: Store) -> None:
     for number in range(1, 121):
         store.keep(arrival(study=f"{STUDY}.{number}", at=number / 10 * DAY), b"image")
@@ -165,6 +171,20 @@ def test_the_journal_is_written_anew_at_once_for_a_person_and_daily_for_the_rule
     assert len(done) == 2
     eraser(store).tidy()
     assert len(done) == 2
+
+
+def test_a_clock_that_was_put_back_has_the_journal_written_anew_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study(store, 1, day=1)
+    done: list[bool] = []
+    monkeypatch.setattr(store.journal, "compact", lambda: done.append(True))
+    eraser(store).erase(order(1))
+    with store.journal.transaction() as write:
+        write.execute("UPDATE erasures SET answered = answered + 3600")
+    eraser(store).tidy()
+    eraser(store).tidy()
+    assert done == [True]
 
 
 def test_where_there_is_no_room_to_write_it_anew_that_is_said_and_tried_again(
