@@ -6,7 +6,7 @@ at: silence is never an answer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edge.alerts.decision import StudyDecision, Value, values_of
@@ -32,9 +32,11 @@ class Told:
     places: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def of(cls, decision: StudyDecision, step: Step, alert_id: str) -> Told:
-        """Return what is told by an alert."""
-        return cls(
+    def of(
+        cls, decision: StudyDecision, step: Step, alert_id: str, before: Told | None = None
+    ) -> Told:
+        """Return what is told by an alert, and by the one `before` it where its flag stands."""
+        told = cls(
             alert_id=alert_id,
             status=step.status,
             outcome=decision.outcome,
@@ -45,6 +47,16 @@ class Told:
             images=_images(decision),
             values=values_of(decision),
             places=_places(decision, flagged=True),
+        )
+        if before is None or not before.flagged or step.supersedes is not None:
+            return told
+        # So that it is this flag's own alert that is taken back, once it is.
+        return replace(
+            told,
+            alert_id=before.alert_id,
+            flagged=before.flagged,
+            places=before.places,
+            urgency=before.urgency,
         )
 
     @classmethod

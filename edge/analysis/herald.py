@@ -92,7 +92,8 @@ class Herald:
         `engines` says which engine, in which precision, runs a package; `priors` are the patient's
         other studies.
         """
-        told = Told.of(decision, step, new_id())
+        alert_id = new_id()
+        told = Told.of(decision, step, alert_id, study.told)
         decided = datetime.now(timezone.utc)
         said: list[Alert] = []
         facts = replace(
@@ -101,7 +102,7 @@ class Herald:
         keys = self._ring.current
 
         def make_alert(sequence: int) -> NewAlert:
-            names = Names(told.alert_id, sequence, keys.own.device, keys.own.site)
+            names = Names(alert_id, sequence, keys.own.device, keys.own.site)
             # In this transaction: the entry stands if the alert does.
             head = self._audit.note(
                 Act(

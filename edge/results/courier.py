@@ -159,7 +159,8 @@ class Courier:
     def _send_all(self) -> None:
         """Send what is due, on one association; raises `PacsAway` and `DocumentsError`."""
         if self._next_made() is None:
-            self._tell("")
+            if not self._stopping.is_set():
+                self._tell("")
             return
         with self._pacs.association() as line:
             self._tell("")

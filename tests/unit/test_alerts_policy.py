@@ -34,7 +34,7 @@ def tell(*said: Said) -> list[Step | None]:
         step = next_alert(decision, told)
         steps.append(step)
         if step is not None:
-            told = Told.of(decision, step, f"alert-{number}")
+            told = Told.of(decision, step, f"alert-{number}", told)
     return steps
 
 
@@ -84,6 +84,15 @@ def decision_of(complete: bool, parts: object) -> StudyDecision:
             "a flag stands when its series cannot be looked at again and another is clear",
             [(COMPLETE, BLEED), (COMPLETE, [FAILED, OTHER_CLEAR])],
             [Step("final", "critical", None), Step("final", "critical", None)],
+        ),
+        (
+            "a flag that stood is taken back when its series is clear at last",
+            [(COMPLETE, BLEED), (COMPLETE, [FAILED, OTHER_CLEAR]), (COMPLETE, CLEAR)],
+            [
+                Step("final", "critical", None),
+                Step("final", "critical", None),
+                Step("retracted", "critical", "alert-1"),
+            ],
         ),
         (
             "a flag stands when nothing looked for it again",
