@@ -1,29 +1,21 @@
 """The console's decoder: a process of its own that turns stored instances into frames.
 
 What a hostile file does to a native decoder happens here, and neither the daemon nor the analysis
-notices. It is asked in pickles, by the daemon; it answers in bytes with a line of JSON before
-them, because the daemon must not unpickle what this process says.
+notices.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import resource
-import signal
-import sys
-from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 
 import cv2
 
+from edge.child import confine, said, serve
 from edge.console.frames import frame_of
 from edge.imaging.pixels import Limits, UnreadableInstance, decode
 from edge.store.spool import Record, read_record
 from edge.store.study_key import SealBroken, StudyKey
 
-MEMORY = 3 << 30  # bytes of address space: a file that wants more ends this process, nothing else
 _NICE = 5  # the analysis goes first
 
 
@@ -53,21 +45,14 @@ def answer(wanted: Wanted) -> bytes:
 
 
 def _problem(text: str) -> bytes:
-    return json.dumps({"problem": text}).encode() + b"\n"
+    return said({"problem": text})
 
 
 def main() -> None:
-    """Serve the daemon at the other end of the socket whose number is the one argument."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the daemon decides when this ends
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold a patient's image
-    os.nice(_NICE)
+    """Serve the daemon."""
+    confine(_NICE)
     cv2.setNumThreads(1)
-    with Connection(int(sys.argv[1])) as daemon, suppress(EOFError, ConnectionError):
-        while True:
-            wanted: Wanted = daemon.recv()
-            daemon.send_bytes(answer(wanted))
-    os._exit(0)
+    serve(answer)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from io import BytesIO
 
+from edge.child import said
 from edge.imaging.bounds import UnreadableInstance
 from edge.results.key_images import key_images
 from edge.results.order import Order
@@ -22,7 +22,7 @@ def answer(order: Order) -> bytes:
     """Return a line of JSON, then DICOM Part 10; `problem` in the line says why there is none."""
     sources = _sources(order)
     if not sources:
-        return _line({"problem": NO_IMAGE})
+        return said({"problem": NO_IMAGE})
     content = order.content
     if order.kind is Kind.REPORT:
         made = structured_report(
@@ -31,10 +31,10 @@ def answer(order: Order) -> bytes:
     elif any(one.instance in sources for one in content.report.key_images):
         made = key_images(content.report, content.names, content.device, sources)
     else:
-        return _line({"problem": NO_IMAGE})
+        return said({"problem": NO_IMAGE})
     file = BytesIO()
     made.save_as(file, enforce_file_format=True)
-    return _line({"bytes": file.tell()}) + file.getvalue()
+    return said({"bytes": file.tell()}, file.getvalue())
 
 
 def _sources(order: Order) -> dict[int, SourceImage]:
@@ -45,7 +45,3 @@ def _sources(order: Order) -> dict[int, SourceImage]:
         with suppress(UnreadableInstance, SealBroken, OSError, MemoryError):
             sources[number] = read_source(read_record(record, key))
     return sources
-
-
-def _line(head: dict[str, object]) -> bytes:
-    return json.dumps(head).encode() + b"\n"
