@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 
-def dcmtk(name: str) -> str | None:
+def find_dcmtk(name: str) -> str | None:
     """Return the path of a program of DCMTK, or None where it is not installed.
 
     Parameters
@@ -30,7 +30,7 @@ def needed(name: str) -> str:
     FileNotFoundError
         If it is not installed.
     """
-    found = dcmtk(name)
+    found = find_dcmtk(name)
     if found is None:
         raise FileNotFoundError(f"DCMTK's {name} is not installed (Debian: apt install dcmtk).")
     return found

@@ -8,8 +8,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from tools.dcmtk import dcmtk as find
-from tools.dcmtk import needed
+from tools.dcmtk import find_dcmtk, needed
 from tools.scanner import head_ct_series, send
 from tools.site import Appliance, LocalSite
 from tools.watch import Followed, Watch
@@ -21,7 +20,7 @@ ALERT_S = 60.0
 
 pytestmark = [
     pytest.mark.skipif(not CONFORMANCE, reason=f"no DICOM files in {SHARED}"),
-    pytest.mark.skipif(find("dcmsend") is None, reason="DCMTK is not installed"),
+    pytest.mark.skipif(find_dcmtk("dcmsend") is None, reason="DCMTK is not installed"),
     pytest.mark.filterwarnings("ignore:Invalid value for VR UI"),  # this test reads them too
 ]
 

@@ -13,8 +13,7 @@ from intake_parts import HOST, Intake, data_set_of, open_intake
 
 from edge.alerts.message import Alert
 from tools.central.subscriber import Received
-from tools.dcmtk import dcmtk as find
-from tools.dcmtk import needed
+from tools.dcmtk import find_dcmtk, needed
 from tools.scanner import Manner, Peer, head_ct_series, send
 from tools.scanner.series import write_series
 from tools.site import LocalSite
@@ -24,7 +23,7 @@ pytestmark = [
     pytest.mark.filterwarnings(
         "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
     ),
-    pytest.mark.skipif(find("dcmsend") is None, reason="DCMTK is not installed"),
+    pytest.mark.skipif(find_dcmtk("dcmsend") is None, reason="DCMTK is not installed"),
 ]
 
 SLICES = 24

@@ -26,8 +26,7 @@ from intake_parts import (
 )
 
 from edge.intake.tls import Refusal
-from tools.dcmtk import dcmtk as find
-from tools.dcmtk import needed
+from tools.dcmtk import find_dcmtk, needed
 from tools.scanner import (
     Manner,
     Peer,
@@ -49,7 +48,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed <ssl:ResourceWarning"),
 ]
 
-needs_dcmtk = pytest.mark.skipif(find("storescu") is None, reason="no DCMTK")
+needs_dcmtk = pytest.mark.skipif(find_dcmtk("storescu") is None, reason="no DCMTK")
 
 # A ClientHello of TLS 1.1 (RFC 4346 section 7.4.1.2) that knows of no later version.
 HELLO_OF_TLS_1_1 = (

@@ -22,8 +22,7 @@ from pynetdicom import AE, Association, evt
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.sop_class import CTImageStorage, Verification
 
-from tools.dcmtk import dcmtk as find
-from tools.dcmtk import needed
+from tools.dcmtk import find_dcmtk, needed
 from tools.scanner import (
     Manner,
     Peer,
@@ -37,7 +36,7 @@ from tools.scanner.cli import main
 from tools.scanner.series import write_series
 
 needs_dcmtk = pytest.mark.skipif(
-    find("storescp") is None, reason="DCMTK's storescp is not installed"
+    find_dcmtk("storescp") is None, reason="DCMTK's storescp is not installed"
 )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.broker import HOST, free_port
-from tools.dcmtk import dcmtk, needed
+from tools.dcmtk import find_dcmtk, needed
 from tools.site import SiteError
 
 _START_S = 10.0
@@ -34,7 +34,7 @@ class Tls:
 
 def installed() -> bool:
     """Return whether DCMTK's storescp and storescu are installed."""
-    return all(dcmtk(name) for name in ("storescp", "storescu"))
+    return all(find_dcmtk(name) for name in ("storescp", "storescu"))
 
 
 @contextmanager
