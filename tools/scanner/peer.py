@@ -5,7 +5,7 @@ Sources: DICOM PS3.5 6.2 (AE titles), PS3.8 9.3.4 (why an association is rejecte
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from edge.config.peers import Address
 
 AE_TITLE_LENGTH = 16
 EXAMPLE = "SCANSIDE@127.0.0.1:11112"
@@ -27,8 +27,7 @@ class RefusedError(SendError):
     """The peer was reached and did not accept the association."""
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(Address):
     """A DICOM application entity.
 
     Parameters
@@ -41,13 +40,7 @@ class Peer:
         The TCP port, 1 to 65535.
     """
 
-    ae_title: str
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.ae_title}@{host}:{self.port}"
+    __slots__ = ()
 
     @classmethod
     def parse(cls, text: str) -> Peer:
