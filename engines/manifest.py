@@ -38,6 +38,11 @@ class Code:
     value: str
     meaning: str
 
+    @property
+    def key(self) -> str:
+        """Scheme and value in one, as in ``SCT:1386000``: what tells one concept from another."""
+        return f"{self.scheme}:{self.value}"
+
 
 @dataclass(frozen=True, slots=True)
 class FindingSpec:

@@ -246,7 +246,7 @@ class StudyDecision:
     def flagged(self) -> tuple[str, ...]:
         """The codes that are flagged, each once, in order."""
         codes = (
-            f"{finding.spec.code.scheme}:{finding.spec.code.value}"
+            finding.spec.code.key
             for series in self.series
             for finding in series.stated
             if finding.flagged
@@ -290,7 +290,7 @@ def find(
 
 def key_of(package: ModelPackage, code: Code) -> str:
     """Return what names one figure across studies: the model, its version, and what it states."""
-    return f"{package.name} {package.version} {code.scheme}:{code.value}"
+    return f"{package.name} {package.version} {code.key}"
 
 
 def values_of(decision: StudyDecision) -> dict[str, Value]:

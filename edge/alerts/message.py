@@ -63,6 +63,11 @@ class Code:
     value: str
     meaning: str
 
+    @property
+    def key(self) -> str:
+        """As `engines.Code.key`; who reads alerts needs no engines."""
+        return f"{self.scheme}:{self.value}"
+
 
 @dataclass(frozen=True)
 class Identity:

@@ -117,7 +117,7 @@ def _unjudged(decision: StudyDecision, told: Told) -> bool:
 def _places(decision: StudyDecision, *, flagged: bool) -> tuple[tuple[str, str], ...]:
     """Return (Series Instance UID, code) of what is flagged, or of all that was looked for."""
     return tuple(
-        (series.series_uid, f"{said.spec.code.scheme}:{said.spec.code.value}")
+        (series.series_uid, said.spec.code.key)
         for series in decision.series
         for said in series.stated
         if said.flagged or not flagged

@@ -88,7 +88,7 @@ def _shown(
     there = resampled(mask.astype(np.float32), way, (i, j, k)) > 0.5
     sizes = there.sum(axis=(0, 1))
     most = [int(place) for place in np.argsort(-sizes, kind="stable")[:_MOST_SLICES]]
-    code = f"{spec.code.scheme}:{spec.code.value}"
+    code = spec.code.key
     return [
         Shown(place, code, np.where(there[:, :, place].T, 255, 0).astype(np.uint8))
         for place in sorted(most)

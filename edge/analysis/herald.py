@@ -208,7 +208,7 @@ def _scores(decision: StudyDecision) -> tuple[Score, ...]:
     for one in (model for series in decision.series for model in series.looked):
         model = one.package.name, one.package.version
         for finding in one.findings:
-            code = f"{finding.spec.code.scheme}:{finding.spec.code.value}"
+            code = finding.spec.code.key
             subject = Subject(*model, code, finding.spec.label)
             scores.append(Score(subject, bin_of(finding.probability)))
         for name, value in one.inputs:

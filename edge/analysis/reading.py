@@ -113,7 +113,7 @@ class Reading:
         """Note where a flagged finding is seen, and return its map."""
         self.spots[(seen.instance, seen.frame), seen.finding] = seen.spot
         code = self.package.findings[seen.finding].code
-        return KeptHeatmap(seen.instance, seen.frame, f"{code.scheme}:{code.value}", seen.values)
+        return KeptHeatmap(seen.instance, seen.frame, code.key, seen.values)
 
     def _score(self, scores: tuple[SliceScore, ...], inference_ms: float) -> None:
         for one in scores:

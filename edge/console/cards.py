@@ -107,7 +107,7 @@ class Card:
     @property
     def codes(self) -> frozenset[str]:
         """The codes of what is flagged."""
-        return frozenset(f"{one.code.scheme}:{one.code.value}" for one in self.flags)
+        return frozenset(one.code.key for one in self.flags)
 
     @property
     def pressing(self) -> bool:

@@ -183,7 +183,7 @@ def _keys(
     return [
         {
             "instance": by_uid[one.key_image_uid],
-            "code": f"{one.code.scheme}:{one.code.value}",
+            "code": one.code.key,
             "label": speak.say(one.label),
             "flagged": one.flagged,
         }
@@ -198,7 +198,7 @@ def _changes(
     """Return for each measurement with maps the picture that shows most of it."""
     keys = []
     for one in () if alert is None else alert.measurements:
-        code = f"{one.code.scheme}:{one.code.value}"
+        code = one.code.key
         maps = [held for held in heat if held.finding == code]
         if maps:
             most = max(maps, key=lambda held: int(np.count_nonzero(held.values)))

@@ -198,4 +198,4 @@ def _compared(days: Mapping[date, Sequence[int]]) -> Scores:
 
 
 def _code(finding: FindingResult) -> str:
-    return f"{finding.code.scheme}:{finding.code.value}"
+    return finding.code.key
