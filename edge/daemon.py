@@ -325,6 +325,8 @@ class Daemon:
         return self._console is not None and self._console.pressing(study)
 
     def _forget(self, study: int) -> None:
+        if self._results is not None:
+            self._results.forget(study)
         if self._console is not None:
             self._console.forget(study)
 

@@ -5,7 +5,7 @@ there, and is sent again under the same UIDs. A PACS that is away is tried again
 grows; an object that it cannot take now waits by itself, and others pass.
 
 Threads: the courier owns one. It alone makes objects and talks to the PACS. `start`, `wake`,
-`standing` and `stop` may be called from any thread; nothing else waits for it.
+`forget` and `stop` may be called from any thread; nothing else waits for it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 
 from pydicom import dcmread
@@ -57,6 +57,14 @@ class CourierState:
     refused: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """An object, and the line of the queue that it is of."""
+
+    document: DocumentLine
+    file: bytes = field(repr=False)
+
+
 class Courier:
     """Sends what waits, for as long as it runs.
 
@@ -94,8 +102,8 @@ class Courier:
         # A daemon thread: what the PACS has not answered is in the journal.
         self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
         self._state = CourierState()
-        # The courier's thread alone: what was made last, while the PACS is away.
-        self._made: tuple[int, bytes] | None = None
+        self._lock = threading.Lock()  # guards _made
+        self._made: _Made | None = None  # what was made last, while the PACS is away
         self._tries: dict[int, int] = {}  # how often each could not be made, since the start
         self._line: Line | None = None  # set by the courier's thread; `stop` cuts it
 
@@ -113,6 +121,18 @@ class Courier:
     def running(self) -> bool:
         """Whether the thread lives."""
         return self._thread.is_alive()
+
+    @property
+    def held(self) -> int | None:
+        """The study of the object that is held in memory until the PACS is back, if there is one."""
+        made = self._made
+        return None if made is None else made.document.study_id
+
+    def forget(self, study: int) -> None:
+        """Let go of what was made of a study that was erased."""
+        with self._lock:
+            if self.held == study:
+                self._made = None
 
     def start(self) -> None:
         """Start the thread."""
@@ -170,8 +190,8 @@ class Courier:
                     waiting = self._next_made()  # anew: it may have been erased meanwhile
                     if waiting is None:
                         return
-                    document, made = waiting
-                    self._note(document, line.store(dcmread(BytesIO(made))))
+                    answer = line.store(dcmread(BytesIO(waiting.file)))
+                    self._note(waiting.document, answer)
                     if not line.is_open:
                         return
             finally:
@@ -192,17 +212,18 @@ class Courier:
         self._metrics.results.labels(document.kind.value, answer.fate.value).inc()
         self._look_for_refused()
 
-    def _next_made(self) -> tuple[DocumentLine, bytes] | None:
+    def _next_made(self) -> _Made | None:
         """Return the next object that is due, made; one that cannot be made is noted as such."""
         while not self._stopping.is_set():
             document = self._documents.next()
+            made = self._made
+            if made is not None and document is not None and made.document.id == document.id:
+                return made
+            self._hold(None)
             if document is None:
-                self._made = None  # it holds who the patient is
                 return None
             try:
-                if self._made is None or self._made[0] != document.id:
-                    self._made = (document.id, self._make(document))
-                return document, self._made[1]
+                made = _Made(document, self._make(document))
             except NotMade as error:
                 if self._stopping.is_set():
                     return None  # `stop` ended the maker; the next start makes it
@@ -210,7 +231,18 @@ class Courier:
                 last = tries >= _MAKE_TRIES
                 fate = Fate.NEVER if last else Fate.LATER
                 self._note(document, Answer(fate, f"not made: {error}"))
+                continue
+            self._hold(made)
+            now = self._documents.find(document.id)
+            if now is not None and not now.erased:
+                return made
+            self._hold(None)  # erased while it was made: `forget` may have come before
         return None
+
+    def _hold(self, made: _Made | None) -> None:
+        """Keep what was made for the next try; it holds who the patient is."""
+        with self._lock:
+            self._made = made
 
     def _make(self, document: DocumentLine) -> bytes:
         try:

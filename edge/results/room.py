@@ -49,6 +49,7 @@ class ResultsRoom:
         self.start = self._courier.start
         self.stop = self._courier.stop
         self.wake = self._courier.wake
+        self.forget = self._courier.forget
 
     @property
     def running(self) -> bool:
