@@ -166,8 +166,9 @@ class Documents:
         """Note that the PACS has an object."""
         with _as_documents_error(), self._journal.transaction() as write:
             write.execute(
-                "UPDATE documents SET stored = ?, answer = ? WHERE id = ?",
-                (time.time(), answer, number),
+                "UPDATE documents SET stored = :now, had = COALESCE(had, :now), answer = :answer"
+                " WHERE id = :id",
+                {"now": time.time(), "answer": answer, "id": number},
             )
 
     def refused(self, number: int, answer: str) -> None:

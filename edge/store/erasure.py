@@ -83,9 +83,10 @@ _STEPS = (
     "UPDATE feedback SET word = x'', sealed = x'' WHERE study_id = :study",
     # That the PACS has objects of it stays: they are there still.
     "UPDATE documents SET about = x'',"
-    " answer = CASE WHEN stored IS NULL THEN 'erased before it was sent' ELSE answer END,"
-    " refused = CASE WHEN stored IS NULL THEN COALESCE(refused, :now) END"
-    " WHERE study_id = :study",
+    " answer = CASE WHEN stored IS NOT NULL THEN answer WHEN had IS NULL"
+    " THEN 'erased before it was sent' ELSE 'sent once; erased before it was sent again' END,"
+    " refused = CASE WHEN had IS NULL THEN COALESCE(refused, :now) END,"
+    " stored = had WHERE study_id = :study",
     "UPDATE studies SET wrapped_key = x'', identity = x'', pseudonym = '',"
     " study_uid = 'erased:' || id, state = 'erased' WHERE id = :study",
 )

@@ -291,4 +291,9 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX performed_series_uid ON performed_series (series_uid);
     """,
+    """
+    -- When the PACS first had it; stays when it is sent again.
+    ALTER TABLE documents ADD COLUMN had REAL;
+    UPDATE documents SET had = stored;
+    """,
 )

@@ -258,6 +258,24 @@ def test_an_erased_study_leaves_nothing_but_that_there_was_an_object(
     assert documents.ask_again([1, 2]) == []
 
 
+def test_what_was_sent_once_and_is_erased_before_it_is_sent_again_says_so(
+    desk: Desk, documents: Documents, study: Receipt, store: Store
+) -> None:
+    store.study_state(study.study_id, StudyState.DECIDED, 1)
+    desk.keep(study.study_id, study.key, FLAGGED, replaces=False)
+    documents.stored(1, "")
+    assert documents.ask_again([1]) == [1]
+    order = Order(study.study_id, "cli:root", "request 7", undelivered=True)
+    assert isinstance(store.erase(order, lambda _: None, pressing=False), Erased)
+    key_images, sent = documents.latest(9)
+    assert sent.state is DocumentState.STORED, "the PACS has it still"
+    assert sent.answer == "sent once; erased before it was sent again"
+    assert (key_images.state, key_images.answer) == (
+        DocumentState.ERASED,
+        "erased before it was sent",
+    )
+
+
 def test_where_nothing_is_sent_any_more_nothing_waits(
     desk: Desk, documents: Documents, study: Receipt
 ) -> None:
