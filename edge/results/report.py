@@ -244,12 +244,21 @@ def report_of(
         volumes=tuple(sorted(volumes, key=_order)[:_LINES]),
         reasons=(
             *_cut(series, len(findings), len(volumes)),
-            *decision.reasons[:_LINES],
+            *_first(decision.reasons, "reasons"),
         ),
-        quality=tuple(dict.fromkeys(flag.text for one in series for flag in one.quality))[:_LINES],
+        quality=_first(
+            tuple(dict.fromkeys(flag.text for one in series for flag in one.quality)),
+            "doubts about the images",
+        ),
         change="" if progression is None else progression.text,
         complete=bool(looked) and not any(_partial(one) for one in series),
     )
+
+
+def _first(texts: tuple[str, ...], what: str) -> tuple[str, ...]:
+    """Return as many as one report holds, and how many more there are."""
+    more = len(texts) - _LINES
+    return (*texts[:_LINES], f"{more} more {what} are not listed.") if more > 0 else texts
 
 
 def _cut(series: list[SeriesResult], findings: int, volumes: int) -> tuple[str, ...]:

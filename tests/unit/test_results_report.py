@@ -127,3 +127,16 @@ def test_what_is_too_much_for_one_report_is_counted() -> None:
     assert len(made.series) == 64
     assert "7 more series are not listed, 7 of them NOT ANALYSED." in made.reasons
     assert "13 more statements of the models are not listed." in made.reasons
+
+
+def test_reasons_and_doubts_that_are_too_many_are_counted() -> None:
+    blurs = tuple(Flag("blur", n, "mm", 2.6, f"Edges are {n} mm wide.") for n in range(3, 53))
+    parts = [
+        series(reason=f"no model for kind {n}", series_uid=f"1.2.4.{n}", quality=blurs)
+        for n in range(50)
+    ]
+    made = report(*parts)
+    assert made.reasons[-2:] == ("no model for kind 47", "2 more reasons are not listed.")
+    assert made.quality[-1] == "2 more doubts about the images are not listed."
+    exact = report(*(series(reason=f"kind {n}", series_uid=f"1.2.4.{n}") for n in range(48)))
+    assert exact.reasons[-1] == "kind 47"
