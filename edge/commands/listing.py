@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -180,8 +180,8 @@ def print_alert(body: bytes, *, as_json: bool) -> None:
     console.print(alert.notice)
 
 
-def print_documents(documents: Sequence[DocumentLine]) -> None:
-    """Print a list of what went to the PACS, or is to."""
+def print_documents(documents: Sequence[DocumentLine], damaged: Collection[int]) -> None:
+    """Print a list of what went to the PACS, or is to; `damaged`: those that do not open."""
     table = _table("result", "study", "what", "made", "state", "tries", "the PACS said")
     for one in documents:
         table.add_row(
@@ -189,7 +189,7 @@ def print_documents(documents: Sequence[DocumentLine]) -> None:
             str(one.study_id),
             _KIND[one.kind],
             _moment(one.created),
-            _document_state(one),
+            f"{_document_state(one)}{', DAMAGED' if one.id in damaged else ''}",
             str(one.attempts or ""),
             one.answer,
         )

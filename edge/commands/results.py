@@ -26,6 +26,7 @@ from edge.keys import DeviceKeys
 from edge.store.documents import DocumentLine, Documents
 from edge.store.journal import Journal
 from edge.store.lookup import study_key
+from edge.store.study_key import SealBroken
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -43,22 +44,43 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def _list(options: argparse.Namespace) -> int:
     config = load_config(options.config)
+    keys = DeviceKeys.load(config.storage.keys)
     with open_journal(config) as journal:
         documents = Documents(journal)
         lines, standing = documents.latest(options.limit), documents.standing()
+        damaged = {one.id for one in lines if _is_damaged(journal, keys, documents, one)}
     if options.json:
-        print(json.dumps([_as_json(one) for one in lines], indent=2))
+        said = [{**_as_json(one), "damaged": one.id in damaged} for one in lines]
+        print(json.dumps(said, indent=2))
         return 0
     if not lines:
         print("Nothing was to be sent to the PACS yet.")
         if not config.results.enabled:
             print("It is switched off: see [results] enabled in the configuration.")
         return 0
-    listing.print_documents(lines)
+    listing.print_documents(lines, damaged)
     print(f"{standing.waiting} wait, {standing.refused} refused, {standing.stored} in the PACS.")
     if standing.refused:
         print("Mend what the PACS says, then: scanside results resend --refused")
+    if damaged:
+        print(
+            f"Damaged here: {', '.join(map(str, sorted(damaged)))}. They cannot be sent again, and "
+            "the next report of the study says that it cannot name them."
+        )
     return 0
+
+
+def _is_damaged(
+    journal: Journal, keys: DeviceKeys, documents: Documents, line: DocumentLine
+) -> bool:
+    """Whether what an object says does not open any more."""
+    try:
+        key = study_key(journal, keys.storage, line.study_id)
+        if key is not None:
+            documents.opened(line.id, key)
+    except SealBroken:
+        return True
+    return False
 
 
 def _show(options: argparse.Namespace) -> int:

@@ -124,7 +124,7 @@ class Courier:
 
     @property
     def held(self) -> int | None:
-        """The study of the object that is held in memory until the PACS is back, if there is one."""
+        """The study of the object that is held until the PACS is back; None: none is."""
         made = self._made
         return None if made is None else made.document.study_id
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from typing import Any
 
 from edge.config import Results
 from edge.results.identity import Device, ObjectNames, Predecessor, new_uid
 from edge.results.report import Report
-from edge.store.documents import Documents, Kind
+from edge.store.documents import Broken, Documents, Kind
 from edge.store.study_key import StudyKey
+from edge.timestamps import rfc3339
 
 SCHEMA = 1  # of what is kept; another is of another version of Scanside
 
@@ -30,12 +32,15 @@ class Content:
     device : Device
     predecessor : Predecessor or None
         Of a report: the one that it replaces.
+    unnamed : tuple of str
+        Of a report: what it replaces and cannot name, in words.
     """
 
     report: Report
     names: ObjectNames
     device: Device
     predecessor: Predecessor | None
+    unnamed: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values, to be sealed."""
@@ -45,6 +50,7 @@ class Content:
             "names": asdict(self.names),
             "device": asdict(self.device),
             "predecessor": None if self.predecessor is None else asdict(self.predecessor),
+            "unnamed": self.unnamed,
         }
 
     @classmethod
@@ -64,6 +70,7 @@ class Content:
             ObjectNames(**value["names"]),
             Device(**value["device"]),
             None if predecessor is None else Predecessor(**predecessor),
+            tuple(value.get("unnamed", ())),  # queued before there was such
         )
 
 
@@ -106,28 +113,46 @@ class Desk:
         """
         with self._documents.together():
             earlier = self._documents.about(study_id, key, Kind.REPORT)
-            said = _said(earlier[-1]) if earlier else None
-            if said is not None and report.says_the_same(said):
+            last = earlier.opened[-1] if earlier.opened else None
+            said = None if last is None else _said(last)
+            if said is not None and report.says_the_same(said) and not earlier.last_broken:
                 return
-            before = self._names(earlier[-1]) if earlier and replaces else None
-            for kind in wanted(report, self._settings, replaces=before is not None):
+            before = _predecessor(last) if last is not None and replaces else None
+            unnamed = tuple(map(_unnamed, earlier.last_broken)) if replaces else ()
+            stands = before is not None or any(one.had for one in earlier.last_broken)
+            for kind in wanted(report, self._settings, replaces=replaces and stands):
                 known = self._documents.about(study_id, key, kind)
-                if kind is Kind.KEY_IMAGES and known and _shows_the_same(report, known[-1]):
+                shown = known.opened[-1] if known.opened else None
+                replaced: tuple[Predecessor | None, tuple[str, ...]]
+                if kind is Kind.REPORT:
+                    replaced = before, unnamed
+                elif shown is not None and _shows_the_same(report, shown):
                     continue
-                series = self._names(known[0]).series_uid if known else new_uid()
-                content = Content(
-                    report,
-                    ObjectNames(series, new_uid(), len(known) + 1),
-                    self._device,
-                    Predecessor(before.series_uid, before.instance_uid)
-                    if before is not None and kind is Kind.REPORT
-                    else None,
-                )
+                else:
+                    replaced = None, ()
+                series = _names(known.opened[0]).series_uid if known.opened else new_uid()
+                names = ObjectNames(series, new_uid(), known.number + 1)
+                content = Content(report, names, self._device, *replaced)
                 self._documents.add(study_id, key, kind, content.as_json())
 
-    @staticmethod
-    def _names(about: dict[str, Any]) -> ObjectNames:
-        return ObjectNames(**about["names"])
+
+def _names(about: dict[str, Any]) -> ObjectNames:
+    return ObjectNames(**about["names"])
+
+
+def _predecessor(about: dict[str, Any]) -> Predecessor:
+    names = _names(about)
+    return Predecessor(names.series_uid, names.instance_uid)
+
+
+def _unnamed(broken: Broken) -> str:
+    """Say of a report that its name is not known any more."""
+    made = rfc3339(datetime.fromtimestamp(broken.created, timezone.utc))
+    where = "is in the PACS" if broken.had else "may be in the PACS"
+    return (
+        f"Report {broken.id} on the appliance, made {made}, {where} and cannot be named here: what "
+        "was kept of it is damaged. This report takes its place too."
+    )
 
 
 def _shows_the_same(report: Report, about: dict[str, Any]) -> bool:

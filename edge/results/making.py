@@ -26,7 +26,12 @@ def answer(order: Order) -> bytes:
     content = order.content
     if order.kind is Kind.REPORT:
         made = structured_report(
-            content.report, content.names, content.device, sources, content.predecessor
+            content.report,
+            content.names,
+            content.device,
+            sources,
+            content.predecessor,
+            content.unnamed,
         )
     elif any(one.instance in sources for one in content.report.key_images):
         made = key_images(content.report, content.names, content.device, sources)

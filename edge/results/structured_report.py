@@ -13,7 +13,7 @@ preliminary, for the physician's report is still to come (PS3.3 C.17.2).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from highdicom import sr
 from highdicom.sr import RelationshipTypeValues as Relationship
@@ -52,6 +52,7 @@ def structured_report(
     device: Device,
     sources: Mapping[int, SourceImage],
     predecessor: Predecessor | None,
+    unnamed: Sequence[str] = (),
 ) -> Dataset:
     """Return the report as an SR document.
 
@@ -67,6 +68,8 @@ def structured_report(
         The images it refers to, by their ids in the journal; at least one.
     predecessor : Predecessor or None
         The report that it replaces.
+    unnamed : sequence of str
+        What it replaces and cannot name, in words.
 
     Raises
     ------
@@ -76,7 +79,7 @@ def structured_report(
     evidence = [one.as_dataset() for one in sources.values()]
     document = _ComprehensiveSR(
         evidence=evidence,
-        content=_content(report, names, device, sources),
+        content=_content(report, names, device, sources, unnamed),
         is_complete=report.complete,
         is_final=False,
         is_verified=False,
@@ -98,7 +101,11 @@ def _reference(predecessor: Predecessor, image: Dataset) -> Dataset:
 
 
 def _content(
-    report: Report, names: ObjectNames, device: Device, sources: Mapping[int, SourceImage]
+    report: Report,
+    names: ObjectNames,
+    device: Device,
+    sources: Mapping[int, SourceImage],
+    unnamed: Sequence[str],
 ) -> Dataset:
     modalities = dict.fromkeys(one.modality for one in report.series)
     root = sr.ContainerContentItem(name=say.REPORT_TITLE, template_id="1500")
@@ -112,7 +119,7 @@ def _content(
             ),
             *_before(report),
             *_measurements(report, names, sources),
-            *_behind(report),
+            *_behind(report, unnamed),
         ]
     )
     return root
@@ -242,7 +249,7 @@ def _shown(
     ]
 
 
-def _behind(report: Report) -> Iterator[sr.ContentItem]:
+def _behind(report: Report, unnamed: Sequence[str]) -> Iterator[sr.ContentItem]:
     """Yield what bears on all findings."""
     if report.change:
         yield _text(say.CHANGE, report.change)
@@ -250,6 +257,8 @@ def _behind(report: Report) -> Iterator[sr.ContentItem]:
     for reason in report.reasons:
         if reason not in told:
             yield _text(say.RESERVATION, reason)
+    for text in unnamed:
+        yield _text(say.RESERVATION, text)
     for doubt in report.quality:
         yield _text(say.QUALITY, doubt)
 

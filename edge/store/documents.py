@@ -96,6 +96,43 @@ class DocumentLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Broken:
+    """An object whose content does not open any more.
+
+    Parameters
+    ----------
+    id : int
+    created : float
+        When the decision it tells of was made, seconds since the epoch.
+    had : bool
+        Whether the PACS has had it.
+    """
+
+    id: int
+    created: float
+    had: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A study's objects of one kind, in the order they were made.
+
+    Parameters
+    ----------
+    opened : tuple of dict
+        What was kept of those that open.
+    last_broken : tuple of Broken
+        Those behind the last that opens.
+    number : int
+        Of all of them.
+    """
+
+    opened: tuple[dict[str, Any], ...]
+    last_broken: tuple[Broken, ...]
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class DocumentsStanding:
     """How many objects stand where; `oldest` is when the oldest that waits was made."""
 
@@ -136,18 +173,24 @@ class Documents:
             ).fetchone()
         return int(number)
 
-    def about(self, study_id: int, key: StudyKey, kind: Kind) -> list[dict[str, Any]]:
-        """Return what was kept of a study's objects of one kind, in the order they were made.
-
-        One that does not open any more is left out, and said.
-        """
+    def about(self, study_id: int, key: StudyKey, kind: Kind) -> Queued:
+        """Return what was kept of a study's objects of one kind."""
         with _as_documents_error(), self._journal.reading() as read:
             rows = read.execute(
-                "SELECT about FROM documents WHERE study_id = ? AND kind = ? ORDER BY id",
+                "SELECT id, about, created, had FROM documents WHERE study_id = ? AND kind = ?"
+                " ORDER BY id",
                 (study_id, kind.value),
             ).fetchall()
-        opened = (_opened(study_id, key, row["about"]) for row in rows)
-        return [one for one in opened if one is not None]
+        opened: list[dict[str, Any]] = []
+        broken: list[Broken] = []
+        for row in rows:
+            about = _opened(row["id"], key, row["about"])
+            if about is None:
+                broken.append(Broken(row["id"], row["created"], row["had"] is not None))
+            else:
+                opened.append(about)
+                broken.clear()
+        return Queued(tuple(opened), tuple(broken), len(rows))
 
     def next(self) -> DocumentLine | None:
         """Return the oldest object that is due and not behind another of its study, if any."""
@@ -264,11 +307,11 @@ class Documents:
         return DocumentsStanding(waiting, stored, refused, oldest)
 
 
-def _opened(study_id: int, key: StudyKey, sealed: bytes) -> dict[str, Any] | None:
+def _opened(number: int, key: StudyKey, sealed: bytes) -> dict[str, Any] | None:
     try:
         return open_json(key, sealed)
     except SealBroken as error:
-        log.error("An object of study %d cannot be opened: %s", study_id, error)
+        log.error("Object %d for the PACS cannot be opened: %s", number, error)
         return None
 
 

@@ -73,6 +73,18 @@ def test_the_list_says_what_stands_where_and_what_to_do(sent: Terminal) -> None:
     assert (oldest["kind"], oldest["state"], oldest["study_id"]) == ("report", "stored", 1)
 
 
+def test_the_list_names_what_is_damaged_here(sent: Terminal) -> None:
+    sent("results list")
+    assert "DAMAGED" not in sent.out
+    with journal_of(sent) as journal, journal.transaction() as write:
+        write.execute("UPDATE documents SET about = randomblob(60) WHERE id = 1")
+    assert sent("results list") == 0
+    assert "DAMAGED" in sent.out
+    assert "Damaged here: 1. They cannot be sent again" in sent.out
+    sent("results list", "--json")
+    assert [one["damaged"] for one in json.loads(sent.out)] == [False, True]
+
+
 def test_before_the_first_the_list_says_whether_it_is_switched_off(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

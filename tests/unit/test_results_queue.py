@@ -11,11 +11,13 @@ import pytest
 from arrivals import arrival, open_store
 from clock import Clock
 from findings import finding, series
-from reporting import DEVICE, report
+from reporting import DEVICE, NAMES, report, sources
+from reporting import said as said_in
 
 from edge.config import Results
 from edge.results.desk import Content, ContentError, Desk, wanted
 from edge.results.pacs import Fate, meaning_of
+from edge.results.structured_report import structured_report
 from edge.store import documents as module
 from edge.store.documents import (
     RESEND_S,
@@ -57,7 +59,8 @@ def desk(documents: Documents) -> Desk:
 
 
 def contents(documents: Documents, study: Receipt, kind: Kind = Kind.REPORT) -> list[Content]:
-    return [Content.from_json(one) for one in documents.about(study.study_id, study.key, kind)]
+    queued = documents.about(study.study_id, study.key, kind)
+    return [Content.from_json(one) for one in queued.opened]
 
 
 def test_a_flag_calls_for_a_report_and_key_images_and_both_say_the_same(
@@ -289,12 +292,13 @@ def test_what_another_version_queued_is_replaced_and_not_compared(
     desk: Desk, documents: Documents, study: Receipt
 ) -> None:
     desk.keep(study.study_id, study.key, CALM, replaces=False)
-    (about,) = documents.about(study.study_id, study.key, Kind.REPORT)
+    (about,) = documents.about(study.study_id, study.key, Kind.REPORT).opened
     with pytest.raises(ContentError, match="another version of Scanside"):
         Content.from_json({**about, "schema": 2})
     documents.add(study.study_id, study.key, Kind.REPORT, {**about, "schema": 2, "report": {}})
     desk.keep(study.study_id, study.key, CALM, replaces=True)
-    last = Content.from_json(documents.about(study.study_id, study.key, Kind.REPORT)[-1])
+    queued = documents.about(study.study_id, study.key, Kind.REPORT)
+    last = Content.from_json(queued.opened[-1])
     assert last.predecessor is not None
     assert last.predecessor.instance_uid == about["names"]["instance_uid"]
 
@@ -308,3 +312,38 @@ def test_an_object_that_does_not_open_any_more_holds_up_nothing(
     assert contents(documents, study) == []
     desk.keep(study.study_id, study.key, FLAGGED, replaces=False)
     assert [one.report for one in contents(documents, study)] == [FLAGGED]
+
+
+def test_a_report_says_that_it_replaces_one_that_is_damaged_and_the_next_names_it(
+    desk: Desk, documents: Documents, study: Receipt, store: Store
+) -> None:
+    for what, replaces in ((CALM, False), (FLAGGED, True)):
+        desk.keep(study.study_id, study.key, what, replaces=replaces)
+    documents.stored(2, "")
+    with store.journal.transaction() as write:
+        write.execute("UPDATE documents SET about = randomblob(60) WHERE id = 2")
+    for what in (CALM, FLAGGED, FLAGGED):
+        desk.keep(study.study_id, study.key, what, replaces=True)
+    first, second, third = contents(documents, study)
+    assert second.predecessor is not None
+    assert second.predecessor.instance_uid == first.names.instance_uid
+    (said,) = second.unnamed
+    assert said.startswith("Report 2 on the appliance, made 20")
+    assert "is in the PACS and cannot be named here" in said
+    assert third.predecessor is not None
+    assert third.predecessor.instance_uid == second.names.instance_uid
+    assert third.unnamed == ()
+    assert [one.names.number for one in (first, second, third)] == [1, 3, 4]
+    made = structured_report(second.report, NAMES, DEVICE, sources(), None, second.unnamed)
+    assert said_in(made, "Reservation") == [said]
+
+
+def test_the_only_report_of_a_study_can_be_damaged_and_is_replaced_all_the_same(
+    desk: Desk, documents: Documents, study: Receipt, store: Store
+) -> None:
+    desk.keep(study.study_id, study.key, FLAGGED, replaces=False)
+    with store.journal.transaction() as write:
+        write.execute("UPDATE documents SET about = randomblob(60), had = 1 WHERE id = 1")
+    desk.keep(study.study_id, study.key, UNSEEN, replaces=True)
+    (only,) = contents(documents, study)
+    assert (only.predecessor, len(only.unnamed), only.names.number) == (None, 1, 2)
