@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.imaging.pixels import Slice
-from edge.imaging.quality import Anatomy, SliceMeasures, Stacked, measure
+from edge.imaging.quality.flags import Stacked
+from edge.imaging.quality.measures import Anatomy, measure
+from edge.imaging.quality.slice_measures import SliceMeasures
 
 Plane = NDArray[np.float32]
 SIDE, MM = 256, 1.0

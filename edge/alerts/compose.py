@@ -10,7 +10,7 @@ from edge.alerts import message
 from edge.alerts.decision import ModelResult, SeriesFinding, SeriesResult, StudyDecision
 from edge.alerts.policy import Step
 from edge.audit import Anchor
-from edge.imaging.heatmap import Spot
+from edge.imaging.spot import Spot
 from edge.timestamps import rfc3339
 
 # Within the schema, and so that the longest of each together stay below `message.MAX_BODY`. What

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.alerts.topics import URGENCIES
-from edge.imaging.heatmap import Spot
-from edge.imaging.quality import Flag
+from edge.imaging.quality.flags import Flag
+from edge.imaging.spot import Spot
 from engines import Code, FindingSpec, ModelPackage, VolumeSpec, aggregate
 
 # A slice, by its instance's id in the journal and its frame.

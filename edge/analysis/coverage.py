@@ -11,7 +11,7 @@ import math
 from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
-from edge.imaging.quality import SliceMeasures
+from edge.imaging.quality.slice_measures import SliceMeasures
 from engines import CoverageSpec
 
 NONE_JUDGED = "no image shows the part of the body that the model judges"

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.imaging.heatmap import Spot
-from edge.imaging.quality import SliceMeasures
+from edge.imaging.quality.slice_measures import SliceMeasures
+from edge.imaging.spot import Spot
 from edge.store.spool import Record
 from engines import Activated, EngineStore
 

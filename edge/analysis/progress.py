@@ -30,7 +30,7 @@ from edge.analysis.reading import Reading
 from edge.analysis.routing import SeriesAbout
 from edge.analysis.volume_messages import VolumeLooked
 from edge.imaging.geometry import describe_stack
-from edge.imaging.quality import Flag, Stacked, flags
+from edge.imaging.quality.flags import Flag, Stacked, flags
 from edge.store.heatmaps import KeptHeatmap
 from edge.store.records import StoredInstance, StoredSeries, StoredStudy
 from edge.store.steps import Performance

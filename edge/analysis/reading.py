@@ -28,8 +28,8 @@ from edge.analysis.messages import (
 )
 from edge.analysis.volume_messages import VolumeLooked
 from edge.feedback.inputs import inputs_of
-from edge.imaging.heatmap import Spot
-from edge.imaging.quality import SliceMeasures
+from edge.imaging.quality.slice_measures import SliceMeasures
+from edge.imaging.spot import Spot
 from edge.store.heatmaps import KeptHeatmap
 from engines import ModelPackage
 

@@ -19,7 +19,8 @@ from edge.imaging.header import Limits
 from edge.imaging.heatmap import heatmap, spot
 from edge.imaging.pixels import Slice, decode, voi
 from edge.imaging.prepare import prepare_for
-from edge.imaging.quality import SliceMeasures, expected_anatomy, measure
+from edge.imaging.quality.measures import expected_anatomy, measure
+from edge.imaging.quality.slice_measures import SliceMeasures
 from edge.store.spool import read_record
 from edge.store.study_key import StudyKey
 from engines import ModelPackage

@@ -13,7 +13,7 @@ from edge.analysis.coverage import NONE_JUDGED, outside
 from edge.analysis.stack import SliceStack
 from edge.imaging.pixels import Slice, voi
 from edge.imaging.prepare import prepare_for
-from edge.imaging.quality import expected_anatomy, measure
+from edge.imaging.quality.measures import expected_anatomy, measure
 from engines import Engine, ModelPackage, amount, calibrate, segment, volume_ml
 
 _AT_ONCE = 8

@@ -26,7 +26,7 @@ from edge.analysis.volume_messages import VolumeJob, VolumeLooked
 from edge.imaging.conform import CannotConform, conform
 from edge.imaging.header import Limits, UnreadableInstance
 from edge.imaging.pixels import Slice, decode
-from edge.imaging.quality import expected_anatomy, measure
+from edge.imaging.quality.measures import expected_anatomy, measure
 from edge.imaging.registration import CannotAlign
 from edge.imaging.volume import NoVolume, assemble
 from edge.store.heatmaps import KeptHeatmap

@@ -8,10 +8,10 @@ import logging
 import sys
 import warnings
 
-from edge.check import check
 from edge.commands import listing
 from edge.commands.arguments import CommandError, Commands, command, config_option
 from edge.config import load_config
+from edge.decoders import keep_out
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -23,6 +23,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    keep_out()
     from edge.daemon import Daemon, DaemonError  # noqa: PLC0415 - pulls in DICOM and MQTT
 
     config = load_config(options.config)
@@ -40,6 +41,9 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    keep_out()
+    from edge.check import check  # noqa: PLC0415 - pulls in DICOM
+
     _silence_libraries()
     results = check(options.config)
     if options.json:

@@ -17,13 +17,7 @@ from rich.table import Table
 
 from edge.alerts.message import NOTICE
 from edge.analysis.trial import Answer, NothingJudged, answers, input_of
-from edge.commands.arguments import (
-    CommandError,
-    Commands,
-    command,
-    config_option,
-    config_to_look,
-)
+from edge.commands.arguments import CommandError, config_to_look
 from edge.imaging.conform import CannotConform, conform
 from edge.imaging.nifti import UnreadableVolume, read_nifti
 from edge.imaging.pair import pair
@@ -32,23 +26,6 @@ from edge.imaging.registration import CannotAlign, align
 from edge.imaging.volume import NoVolume, Volume, assemble
 from edge.packages import Shelf
 from engines import ModelPackage, serve
-
-
-def add(models: Commands[argparse.ArgumentParser]) -> None:
-    """Add the command to the group."""
-    trial = command(models, "try", _try, "what does a model say of one file or folder?")
-    trial.add_argument("name", help="as in `models list`")
-    trial.add_argument(
-        "file", type=Path, help="a folder of one DICOM series, a .nii.gz volume, or an npz"
-    )
-    trial.add_argument(
-        "--prior",
-        type=Path,
-        metavar="FILE",
-        help="the earlier study, a folder or a .nii.gz, for a model that compares two",
-    )
-    trial.add_argument("--json", action="store_true", help="print JSON")
-    config_option(trial)
 
 
 def read_volume(file: Path, package: ModelPackage) -> NDArray[np.float32]:
@@ -90,7 +67,8 @@ def _volume(place: Path) -> Volume:
         ) from error
 
 
-def _try(options: argparse.Namespace) -> int:
+def try_model(options: argparse.Namespace) -> int:
+    """Print what a model says of one input; raises `CommandError` where it cannot be read."""
     config = config_to_look(options)
     shelf = Shelf.of(config)
     found = shelf.find(options.name)

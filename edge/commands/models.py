@@ -12,8 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from edge.analysis.preparing import foretold
-from edge.commands import model_engines, model_trial
+from edge.commands import model_engines
 from edge.commands.arguments import (
     CommandError,
     Commands,
@@ -51,7 +50,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         help="an npz with the input tensor (and labels), or .nii.gz volumes",
     )
     _named(command(models, "check", _check, "is a package whole, and does its engine agree?"))
-    model_trial.add(models)
+    _trial_options(command(models, "try", _try, "what does a model say of one file or folder?"))
     model_engines.add(models)
     _named(command(models, "remove", _remove, "remove one of the site's own packages"))
 
@@ -59,6 +58,20 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 def _named(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="as in `models list`")
     config_option(parser)
+
+
+def _trial_options(parser: argparse.ArgumentParser) -> None:
+    _named(parser)
+    parser.add_argument(
+        "file", type=Path, help="a folder of one DICOM series, a .nii.gz volume, or an npz"
+    )
+    parser.add_argument(
+        "--prior",
+        type=Path,
+        metavar="FILE",
+        help="the earlier study, a folder or a .nii.gz, for a model that compares two",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -116,6 +129,8 @@ def _line(found: Found, shelf: Shelf) -> dict[str, str]:
 
 
 def _show(options: argparse.Namespace) -> int:
+    from edge.analysis.preparing import foretold  # noqa: PLC0415  # loads OpenCV
+
     shelf = Shelf.of(config_to_look(options))
     found = shelf.find(options.name)
     if found.package is None:
@@ -240,7 +255,14 @@ def _add(options: argparse.Namespace) -> int:
     return 0
 
 
+def _try(options: argparse.Namespace) -> int:
+    from edge.commands.model_trial import try_model  # noqa: PLC0415  # loads the decoders
+
+    return try_model(options)
+
+
 def _checkset(options: argparse.Namespace) -> int:
+    from edge.commands.model_trial import read_volume  # noqa: PLC0415
     from engines.checkset import crops, read_inputs, write_check_set  # noqa: PLC0415
 
     config = load_config(options.config)
@@ -254,7 +276,7 @@ def _checkset(options: argparse.Namespace) -> int:
             held, labels = read_inputs(file, package)
             inputs.extend(held)
         else:
-            inputs.extend(crops(model_trial.read_volume(file, package)))
+            inputs.extend(crops(read_volume(file, package)))
     written = write_check_set(package, inputs, labels, threads=config.analysis.threads)
     load_package(package.path)
     print(f"Wrote {written}: {len(inputs)} samples, and what FP32 answers.")

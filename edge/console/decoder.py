@@ -6,26 +6,16 @@ notices.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import cv2
 
 from edge.child import confine, said, serve
+from edge.console.decoder_link import Wanted
 from edge.console.frames import frame_of
 from edge.imaging.pixels import Limits, UnreadableInstance, decode
-from edge.store.spool import Record, read_record
+from edge.store.spool import read_record
 from edge.store.study_key import SealBroken, StudyKey
 
 _NICE = 5  # the analysis goes first
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A frame to decode: where its instance is, the study's key, and which frame."""
-
-    record: Record
-    key: bytes = field(repr=False)
-    frame: int
 
 
 def answer(wanted: Wanted) -> bytes:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edge.child import Child, ChildDied, ChildError, ChildSlow, Problem
-from edge.console.decoder import Wanted
+from edge.store.spool import Record
 
 log = logging.getLogger("scanside.console")
 
@@ -18,6 +18,15 @@ _LARGEST_ANSWER = 64 << 20  # bytes
 
 class Undecodable(RuntimeError):
     """A frame cannot be shown; the text says why, and holds nothing that a file said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A frame to decode: where its instance is, the study's key, and which frame."""
+
+    record: Record
+    key: bytes = field(repr=False)
+    frame: int
 
 
 @dataclass(frozen=True, slots=True)

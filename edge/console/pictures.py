@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from edge.console.decoder import Wanted
-from edge.console.decoder_link import Decoded, DecoderLink, Undecodable
+from edge.console.decoder_link import Decoded, DecoderLink, Undecodable, Wanted
 from edge.store.heatmaps import KeptHeatmap
 from edge.store.records import StoredInstance, StoredSeries, StoredStudy
 from edge.store.studies import Store

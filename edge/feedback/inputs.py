@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from edge.imaging.quality import SliceMeasures
+from edge.imaging.quality.slice_measures import SliceMeasures
 
 PREFIX = "INPUT:"  # before a measure's name, where a finding has its code
 

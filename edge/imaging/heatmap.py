@@ -15,28 +15,13 @@ from numpy.typing import NDArray
 
 from edge.imaging.pixels import Slice
 from edge.imaging.prepare import fit, subject
+from edge.imaging.spot import Spot
 from engines import InputSpec
 
 Plane = NDArray[np.float32]
 
 _LONGEST = 128  # cells of a map are coarse: more pixels would say no more
 _MIDDLE = 0.08  # of the subject's extent: nearer to its centre is neither side
-
-
-@dataclass(frozen=True, slots=True)
-class Spot:
-    """Where a finding is seen.
-
-    Parameters
-    ----------
-    text : str
-        For people; the sides are the patient's where the image says where it lies.
-    position_mm : tuple of 3 float, or None
-        In the patient (LPS; PS3.3 C.7.6.2.1.1).
-    """
-
-    text: str
-    position_mm: tuple[float, float, float] | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

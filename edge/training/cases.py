@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from edge.training.content import ROLES, Choice, choice_of
@@ -135,6 +134,8 @@ def picture(file: Path) -> bytes:
     CourseError
         When it is no image, or a very large one.
     """
+    import cv2  # noqa: PLC0415 - 17 MB that an appliance nobody trains at can do without
+
     try:
         with file.open("rb") as stream:
             data = stream.read(MAX_IMAGE_BYTES + 1)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydicom.uid import JPEGLSLossless
 
 from tools.scanner import chest_xray_series, head_ct_series, send
 from tools.site import Appliance, LocalSite
@@ -16,6 +18,7 @@ from tools.watch import Watch
 
 ALERT_S = 60.0
 READY = "The worker is ready"
+DECODERS = re.compile(r"/[^/\n]*(gdcm|_CharLS|openjp|jpeg|cv2|imaging)[^/\n]*\.so", re.IGNORECASE)
 
 
 @pytest.fixture
@@ -41,6 +44,29 @@ def wait_for_worker(appliance: Appliance, times: int) -> int:
             return worker_of(appliance)
         pause.wait(0.05)
     raise AssertionError(appliance.tail())
+
+
+def decoders_of(pid: int) -> set[str]:
+    """Return which native decoders a process has loaded."""
+    return {
+        match.group(1).lower() for match in DECODERS.finditer(Path(f"/proc/{pid}/maps").read_text())
+    }
+
+
+def test_a_compressed_image_meets_a_decoder_in_the_worker_and_none_is_in_the_daemon(
+    site: LocalSite, watch: Watch
+) -> None:
+    series = head_ct_series(lesion=True, slices=16, seed=3)
+    for image in series:
+        image.compress(JPEGLSLossless, generate_instance_uid=False)
+    study = watch.follow("compressed", series[0].StudyInstanceUID, len(series))
+    assert send(series, site.appliance.peer).ok
+    assert watch.wait_for_final(study, ALERT_S), site.appliance.tail()
+    assert study.alert is not None
+    assert study.alert.study.series[0].analysed
+
+    assert {"_charls", "cv2"} <= decoders_of(worker_of(site.appliance))
+    assert decoders_of(site.appliance.pid) == set()
 
 
 def test_a_study_that_ends_the_worker_twice_is_quarantined_and_the_next_is_analysed(

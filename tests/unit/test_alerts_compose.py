@@ -15,8 +15,8 @@ from edge.alerts.compose import Names, StudyFacts, compose, identity_of
 from edge.alerts.decision import SeriesResult, StudyDecision, decide
 from edge.alerts.message import MAX_BODY, Alert, Identity, Location, QualityFlag, new_id
 from edge.alerts.policy import Step
-from edge.imaging.heatmap import Spot
-from edge.imaging.quality import Flag
+from edge.imaging.quality.flags import Flag
+from edge.imaging.spot import Spot
 
 NAMES = Names(new_id(), 7, "scanside-1", "hospital")
 DECIDED = datetime(2024, 5, 1, 10, 16, tzinfo=timezone.utc)

@@ -18,7 +18,7 @@ from edge.analysis.messages import Closed, Looked, Measured, SliceScore
 from edge.analysis.progress import SeriesInProgress
 from edge.analysis.reading import Reading
 from edge.analysis.routing import SeriesAbout
-from edge.imaging.quality import SliceMeasures
+from edge.imaging.quality.slice_measures import SliceMeasures
 from engines import CoverageSpec
 from tools.scanner.nifti import series_from_nifti
 from tools.train import cli

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from argon2 import extract_parameters
 
 from edge.console.accounts import AccountError, Accounts, Refused, Role, User
 from edge.console.database import ConsoleDatabase
-from edge.console.passwords import WeakPassword, keep, matches, wait_s
+from edge.console.passwords import NOBODY, WeakPassword, keep, matches, wait_s
 from edge.console.sessions import Sessions
 
 PASSWORD = "a short sentence"
@@ -40,6 +41,11 @@ def test_a_kept_password_is_argon2id_and_opens_with_itself_alone() -> None:
 def test_a_weak_password_is_refused_with_a_reason(weak: str) -> None:
     with pytest.raises(WeakPassword, match="password"):
         keep(weak)
+
+
+def test_a_name_that_nobody_has_costs_the_time_of_a_wrong_password() -> None:
+    assert extract_parameters(NOBODY) == extract_parameters(keep("a horse on a bicycle"))
+    assert not matches(None, "nobody has this password")
 
 
 def test_wrong_passwords_cost_more_and_more_time_but_never_the_account() -> None:

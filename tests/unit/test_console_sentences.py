@@ -13,7 +13,8 @@ from edge.analysis.models import ENGINE_FAILED
 from edge.console import words
 from edge.console.language import language
 from edge.console.sentences import FORMS, say
-from edge.imaging.quality import SliceMeasures, Stacked, flags
+from edge.imaging.quality.flags import Stacked, flags
+from edge.imaging.quality.slice_measures import SliceMeasures
 from engines import load_package, shipped_packages
 
 ARABIC, ENGLISH = language("ar"), language("en")

@@ -15,7 +15,7 @@ from edge.feedback.figures import by_month, figures, subjects
 from edge.feedback.inputs import inputs_of, label_of
 from edge.feedback.intervals import wilson
 from edge.feedback.split import RECENT, REFERENCE, reference_and_recent
-from edge.imaging.quality import SliceMeasures
+from edge.imaging.quality.slice_measures import SliceMeasures
 from edge.store.feedback import Subject, Verdict, VerdictCount
 
 BLEED = Subject("head-ct-hemorrhage", "0.1.0", "SCT:1386000", "Intracranial hemorrhage")

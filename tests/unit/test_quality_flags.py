@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from quality_parts import ct, head, stacked
 
-from edge.imaging.quality import Flag, SliceMeasures, Stacked, flags
+from edge.imaging.quality.flags import Flag, Stacked, flags
+from edge.imaging.quality.slice_measures import SliceMeasures
 
 FINE = SliceMeasures(
     fingerprint=None,

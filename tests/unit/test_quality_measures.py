@@ -8,7 +8,7 @@ import pytest
 from quality_parts import SIDE, chest, ct, head, mr, signal
 
 from edge.imaging.pixels import Slice
-from edge.imaging.quality import Anatomy, expected_anatomy, measure
+from edge.imaging.quality.measures import Anatomy, expected_anatomy, measure
 
 
 @pytest.mark.parametrize("roll", [-30, -12, 0, 7, 25])

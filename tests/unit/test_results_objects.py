@@ -20,8 +20,8 @@ from reporting import DECIDED, DEVICE, GROWN, NAMES, faults, report, said, sourc
 
 from edge.alerts.decision import SeriesVolume
 from edge.alerts.message import NOTICE
-from edge.imaging.heatmap import Spot
-from edge.imaging.quality import Flag
+from edge.imaging.quality.flags import Flag
+from edge.imaging.spot import Spot
 from edge.results.identity import Predecessor
 from edge.results.key_images import key_images
 from edge.results.report import Report

@@ -11,8 +11,8 @@ from findings import BLEED, FRACTURE, finding, package, series
 from reporting import GROWN, report
 
 from edge.alerts.decision import DISCONTINUED, QUIET, ModelResult, SeriesVolume
-from edge.imaging.heatmap import Spot
-from edge.imaging.quality import Flag
+from edge.imaging.quality.flags import Flag
+from edge.imaging.spot import Spot
 from edge.results.report import ImagePlace, Report, Verdict
 from engines import Code, VolumeSpec
 

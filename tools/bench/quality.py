@@ -19,7 +19,9 @@ from rich.progress import track
 
 from edge.imaging.nifti import read_nifti
 from edge.imaging.pixels import Slice
-from edge.imaging.quality import Anatomy, Flag, SliceMeasures, Stacked, flags, measure
+from edge.imaging.quality.flags import Flag, Stacked, flags
+from edge.imaging.quality.measures import Anatomy, measure
+from edge.imaging.quality.slice_measures import SliceMeasures
 from edge.imaging.voi import Curve, Window
 from tools.bench.degrade import blurred, moved_in_ct, moved_in_mr, shifted, smeared, turned
 from tools.bench.report import Row

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from edge.imaging.geometry import describe_stack
-from edge.imaging.quality.measures import SliceMeasures
+from edge.imaging.quality.slice_measures import SliceMeasures
 
 # Chosen on real images and on copies made worse; `scanside-bench quality` measures them.
 EDGE_MM = 2.6
