@@ -47,7 +47,8 @@ class Act:
     what : str
         A verb in words with a dot: ``alert.made``, ``study.viewed``, ``keys.rotated``.
     on : str
-        Numbers and thumbprints, never names: ``study:12``, ``alert:7``, ``key:TqK7...``.
+        Numbers and thumbprints: ``study:12``, ``alert:7``, ``key:TqK7...``; never a patient, and no
+        name but that in a machine's certificate.
     outcome : str
         ``done``, or why not.
     """

@@ -33,6 +33,7 @@ from edge.audit import DAEMON, Act, Audit, count_entries
 from edge.config import Config
 from edge.console.room import ConsoleRoom
 from edge.intake.doors import DoorError, Doors
+from edge.intake.revoked import SeldomAudited
 from edge.intake.tls import Refusal
 from edge.keys import KeyRing, pseudonym
 from edge.metrics import Metrics, Standing
@@ -174,7 +175,13 @@ class Daemon:
             self.metrics,
         )
         whose = partial(pseudonym, keys.pseudonym)
-        self._doors = Doors(config, self._store, whose, self._coordinator.tell)
+        self._doors = Doors(
+            config,
+            self._store,
+            whose,
+            self._coordinator.tell,
+            SeldomAudited(self._audit),
+        )
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -271,7 +278,7 @@ class Daemon:
 
     def _standing(self) -> Standing:
         """Return what the rooms know, for a scrape of the metrics."""
-        counts = self._doors.counts
+        counts, revocation = self._doors.counts, self._doors.revocation
         backlog = self._settlements.backlog()
         journal = self._store.journal
         documents = self._documents.standing()
@@ -281,6 +288,7 @@ class Daemon:
             senders=self._doors.senders,
             commitments=count_commitments(journal),
             tls_refused={one.value: counts.tls_refused[one] for one in Refusal},
+            revocation=None if revocation is None else revocation.figures,
             studies=count_studies(journal),
             waiting=self._outbox.waiting(),
             unsettled=backlog.unsettled,

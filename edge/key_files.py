@@ -11,9 +11,21 @@ from typing import Any
 
 MAX_FILE = 16 * 1024  # bytes; a public file has less than 1 kB
 
+Stamp = tuple[int, int, int]
+"""What changes when a file does."""
+
 
 class KeyFileError(ValueError):
     """A key file or folder cannot be used. The text names it and says what to do."""
+
+
+def stamp_of(file: Path) -> Stamp | None:
+    """Return a file's stamp; None while there is no such file."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def read_json(file: Path) -> dict[str, Any]:

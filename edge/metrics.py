@@ -37,6 +37,10 @@ class Standing:
         Storage commitment requests by how their answers stand.
     tls_refused : mapping
         Of them, those refused for TLS, by why.
+    revocation : tuple of float, or None
+        Of the list of certificates that were taken back: when it is to be replaced, seconds since
+        the epoch, infinite if it does not say; and 1 where a newer one cannot be used, or 0. None:
+        there is no list.
     studies : mapping
         Studies by state.
     waiting : mapping
@@ -62,6 +66,7 @@ class Standing:
     senders: int = 0
     commitments: Mapping[str, int] = field(default_factory=dict)
     tls_refused: Mapping[str, int] = field(default_factory=dict)
+    revocation: tuple[float, float] | None = None
     studies: Mapping[str, int] = field(default_factory=dict)
     waiting: Mapping[str, int] = field(default_factory=dict)
     unsettled: int = 0
@@ -222,7 +227,7 @@ class _StandingCollector(Collector):
             GaugeMetricFamily("scanside_documents", "Objects for the PACS.", labels=["state"]),
             now.results,
         )
-        gauges = {
+        gauges: dict[str, tuple[str, float]] = {
             "intake_senders": ("Senders connected.", now.senders),
             "outbox_unsettled": ("Alerts that lack a receipt.", now.unsettled),
             "outbox_oldest_unsettled_seconds": (
@@ -238,6 +243,16 @@ class _StandingCollector(Collector):
             "disk_free_bytes": ("Free disk where studies are kept.", now.disk_free_bytes),
             "studies_bytes": ("Disk that studies take.", now.studies_bytes),
         }
+        if now.revocation is not None:
+            due, unusable = now.revocation
+            gauges["dicom_crl_due_timestamp_seconds"] = (
+                "When the revocation list of scanners' certificates is to be replaced.",
+                due,
+            )
+            gauges["dicom_crl_unusable"] = (
+                "1: the newest revocation list cannot be used, and the one before counts.",
+                unusable,
+            )
         for name, (text, value) in gauges.items():
             yield GaugeMetricFamily(f"scanside_{name}", text, value=value)
 

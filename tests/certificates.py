@@ -18,6 +18,7 @@ class Authority:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
+        self.common_name = name
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         own = self._builder(self.name, self.key).add_extension(
@@ -45,6 +46,27 @@ class Authority:
         cert.write_bytes(issued.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM))
         private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return cert, private
+
+    def revoke(self, *certificates: Path, days: float = 7.0) -> Path:
+        """Return the file of a list of certificates taken back, to be replaced in so many days."""
+        now = datetime.now(timezone.utc)
+        made = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self.name)
+            .last_update(now - timedelta(days=30))
+            .next_update(now + timedelta(days=days))
+        )
+        for file in certificates:
+            taken_back = x509.load_pem_x509_certificate(file.read_bytes())
+            made = made.add_revoked_certificate(
+                x509.RevokedCertificateBuilder()
+                .serial_number(taken_back.serial_number)
+                .revocation_date(now)
+                .build()
+            )
+        file = self.folder / f"{self.common_name}.crl.pem"
+        file.write_bytes(made.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM))
+        return file
 
     def _builder(
         self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, hours: float = 1.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field, ValidationInfo, field_validator
 
 from edge.config.kinds import AeTitle, File, Groups, Names, Port, Section
@@ -24,6 +26,11 @@ class Dicom(Section):
     key: File | None = Field(None, description="The key of that certificate, without passphrase.")
     ca: File | None = Field(
         None, description="The authority, in PEM, that the senders' certificates must come from."
+    )
+    crl: File | None = Field(
+        None,
+        description="Revocation lists of that authority, in PEM, or one in DER: senders whose "
+        "certificates are on it are refused. Read again when the file changes.",
     )
     tls_port: Port | None = Field(
         None,
@@ -77,6 +84,13 @@ class Dicom(Section):
         for text in peers:
             peer_of(text)
         return peers
+
+    @field_validator("crl")
+    @classmethod
+    def _of_an_authority(cls, crl: Path | None, info: ValidationInfo) -> Path | None:
+        if crl is not None and info.data.get("ca") is None:
+            raise ValueError("needs ca in [dicom] too: the authority whose list it is")
+        return crl
 
     @field_validator("tls_port")
     @classmethod

@@ -6,11 +6,13 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime, timezone
 
 from edge.config import Config, Dicom
 from edge.grades import CheckResult, Grade
 from edge.intake.tls import Credentials, DicomTlsError
 from edge.keys.checking import validity
+from edge.keys.revocation import RevocationLists
 from edge.store.commitments import unreported
 from edge.store.journal import Journal, JournalError
 
@@ -41,6 +43,22 @@ def _certificates(settings: Dicom) -> Iterator[CheckResult]:
     ):
         advice = f"Put a new one at [dicom] {key}; it is used at once."
         yield validity(name, certificate, advice)
+    if credentials.revoked is not None:
+        yield _revocation(credentials.revoked.state.lists)
+
+
+def _revocation(lists: RevocationLists) -> CheckResult:
+    name, until = "dicom revocation list", lists.until
+    text = f"{lists.revoked} certificates taken back"
+    text += "" if until is None else f", to be replaced by {until:%Y-%m-%d %H:%M} UTC"
+    if lists.late(datetime.now(timezone.utc)):
+        advice = "What it names is refused all the same. Put a new one at [dicom] crl."
+        return CheckResult(name, Grade.WARNING, f"{text}: LATE", advice)
+    if lists.unlisted:
+        text += f"; there is no list of {', '.join(lists.unlisted)}"
+        advice = "Every certificate of theirs comes in. Add their lists to [dicom] crl."
+        return CheckResult(name, Grade.WARNING, text, advice)
+    return CheckResult(name, Grade.GOOD, text)
 
 
 def _commitments(config: Config) -> Iterator[CheckResult]:

@@ -40,8 +40,9 @@ from edge.intake.events import Heard, SenderGone
 from edge.intake.ports import Ports
 from edge.intake.procedure import ProcedureDesk
 from edge.intake.reporter import Reporter
+from edge.intake.revoked import RevocationState
 from edge.intake.taking import Came, NoPixels, StudyDamaged, Taker
-from edge.intake.tls import Refusal, is_peer, names_in, shown
+from edge.intake.tls import Refusal, TurnedAway, is_peer, names_in, shown
 from edge.keys.tls import TlsCertificate
 from edge.store.commitments import Commitments
 from edge.store.records import Kept
@@ -107,6 +108,9 @@ class DicomDoor:
     tell : callable
         Is told of every stored instance and every ended association; called from the
         associations' threads, and must not block.
+    on_revoked : callable
+        Is told of each sender whose certificate was taken back: whose it is, and the address;
+        called from the handshakes' threads.
 
     Raises
     ------
@@ -120,8 +124,10 @@ class DicomDoor:
         store: Store,
         pseudonym: Callable[[str, str], str],
         tell: Callable[[Heard], None],
+        on_revoked: Callable[[str, str], None] = lambda *_: None,
     ) -> None:
         self._settings = settings
+        self._on_revoked = on_revoked
         self._taker = Taker(store, pseudonym, tell)
         self._tell = tell
         self._limits = Limits(max_bytes=settings.max_instance_mb * 1_000_000)
@@ -170,6 +176,11 @@ class DicomDoor:
     def certificate(self) -> TlsCertificate | None:
         """What senders over TLS are shown; None without TLS."""
         return self._ports.certificate
+
+    @property
+    def revocation(self) -> RevocationState | None:
+        """How the lists of certificates that were taken back stand; None where there are none."""
+        return self._ports.revocation
 
     @property
     def budget(self) -> InboundBudget:
@@ -229,7 +240,9 @@ class DicomDoor:
             names = names_in(line.getpeercert() or {})
             if not is_peer(names, self._settings.tls_peers):
                 _reject(event)
-                self._on_refused(Refusal.NOT_A_PEER, f"certificate of {shown(names)}")
+                self._on_refused(
+                    TurnedAway(Refusal.NOT_A_PEER, certificate=f"certificate of {shown(names)}")
+                )
                 return
         title = event.assoc.requestor.primitive.calling_ae_title.strip()
         own = [one for one in self._peers if one.ae_title.strip() == title]
@@ -244,12 +257,14 @@ class DicomDoor:
                 address,
             )
 
-    def _on_refused(self, refusal: Refusal, who: str) -> None:
-        with self._lock:
+    def _on_refused(self, sender: TurnedAway) -> None:
+        level = logging.INFO if sender.why is Refusal.BROKE_OFF else logging.WARNING
+        log.log(level, "Turned a sender away (%s): it %s", sender, sender.why.text)
+        if sender.why is Refusal.REVOKED:
+            self._on_revoked(sender.certificate, sender.address)
+        with self._lock:  # last: who sees the count finds the line that says why
             self.counts.turned_away += 1
-            self.counts.tls_refused[refusal] += 1
-        level = logging.INFO if refusal is Refusal.BROKE_OFF else logging.WARNING
-        log.log(level, "Turned a sender away (%s): it %s", who, refusal.text)
+            self.counts.tls_refused[sender.why] += 1
 
     def _on_accepted(self, event: evt.Event) -> None:
         event.assoc.dul.socket.settle()
@@ -270,7 +285,7 @@ class DicomDoor:
             # It never said who it was: pynetdicom would keep its place for half a minute more.
             event.assoc.dul.to_user_queue.put(None)
         if connection.spoke_tls:
-            self._on_refused(Refusal.TLS_ON_PLAIN_PORT, event.assoc.requestor.address)
+            self._on_refused(TurnedAway(Refusal.TLS_ON_PLAIN_PORT, event.assoc.requestor.address))
         self._reporter.sender_gone(connection.sender)
         self._tell(SenderGone(connection.sender, orderly))
 

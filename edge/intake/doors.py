@@ -13,6 +13,7 @@ from edge.intake.dicom import DicomDoor, IntakeCounts
 from edge.intake.events import Heard
 from edge.intake.folder import FolderCounts, FolderDoor, FolderError
 from edge.intake.ports import PortTaken
+from edge.intake.revoked import RevocationState
 from edge.intake.taking import Taker
 from edge.intake.web import WebCounts, WebDoor
 from edge.keys.tls import RENEW_DAYS
@@ -37,6 +38,8 @@ class Doors:
         Makes a patient's keyed pseudonym from issuer and patient ID.
     tell : callable
         Is told what comes and ends; must not block.
+    on_revoked : callable
+        Is told of each sender whose certificate was taken back: whose it is, and the address.
 
     Raises
     ------
@@ -50,10 +53,11 @@ class Doors:
         store: Store,
         pseudonym: Callable[[str, str], str],
         tell: Callable[[Heard], None],
+        on_revoked: Callable[[str, str], None],
     ) -> None:
         self._config = config
         self._open = ExitStack()
-        self._dicom = DicomDoor(config.dicom, store, pseudonym, tell)
+        self._dicom = DicomDoor(config.dicom, store, pseudonym, tell, on_revoked)
         watched = config.folder.path
         limits = Limits(max_bytes=config.dicom.max_instance_mb * 1_000_000)
         taker = Taker(store, pseudonym, tell)
@@ -73,6 +77,11 @@ class Doors:
     def counts(self) -> IntakeCounts:
         """What senders over DICOM did since the start."""
         return self._dicom.counts
+
+    @property
+    def revocation(self) -> RevocationState | None:
+        """How ``[dicom] crl`` stands; None where there is none."""
+        return self._dicom.revocation
 
     @property
     def senders(self) -> int:
@@ -170,6 +179,9 @@ class Doors:
             certificate.issuer,
             f"{certificate.until:%Y-%m-%d}",
         )
+        revocation = self._dicom.revocation
+        if revocation is not None:
+            log.info("Revocation list: %s, %d certificates", dicom.crl, revocation.lists.revoked)
         days = certificate.days_left(datetime.now(timezone.utc))
         if days < RENEW_DAYS:
             log.warning(

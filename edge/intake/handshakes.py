@@ -15,7 +15,7 @@ from typing import Any
 
 from pynetdicom.transport import AssociationServer
 
-from edge.intake.tls import TLS_RECORD, Credentials, Refusal, refusal_of
+from edge.intake.tls import TLS_RECORD, Credentials, Refusal, TurnedAway, refusal_of
 
 HANDSHAKE_S = 10.0
 
@@ -33,7 +33,7 @@ class TlsServer(AssociationServer):  # type: ignore[misc]
     timeout_s : float
         For the handshake.
     on_refused : callable
-        Is told why, and the sender's address; called from the handshakes' threads.
+        Is told who, and why; called from the handshakes' threads.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class TlsServer(AssociationServer):  # type: ignore[misc]
         credentials: Credentials,
         most: int,
         timeout_s: float,
-        on_refused: Callable[[Refusal, str], None],
+        on_refused: Callable[[TurnedAway], None],
         **options: Any,
     ) -> None:
         self._credentials = credentials
@@ -79,17 +79,28 @@ class TlsServer(AssociationServer):  # type: ignore[misc]
 
     def greet(self, handshake: _Handshake) -> None:
         """Shake hands with a sender; then it is served, or turned away and told of."""
+        address = str(handshake.address[0])
         try:
             _shake(handshake.line)
+            self._look_up(handshake.line)
+        except _TakenBack as error:
+            handshake.line.close()
+            self._on_refused(TurnedAway(Refusal.REVOKED, address, str(error)))
         except OSError as error:
             refusal = error.refusal if isinstance(error, _NoTls) else refusal_of(error)
-            self._on_refused(refusal, str(handshake.address[0]))
+            self._on_refused(TurnedAway(refusal, address))
             handshake.line.close()
         else:
             self.finish_request(handshake.line, handshake.address)
         finally:
             with self._lock:
                 self._shaking.remove(handshake)
+
+    def _look_up(self, line: ssl.SSLSocket) -> None:
+        revoked, certificate = self._credentials.revoked, line.getpeercert(binary_form=True)
+        subject = None if revoked is None else revoked.subject_of(certificate or b"")
+        if subject is not None:
+            raise _TakenBack(subject)
 
     def let_go(self) -> None:
         """Cut every handshake off and wait until none is left; nobody is accepted any more."""
@@ -105,6 +116,10 @@ class _NoTls(OSError):
     """The sender does not begin as TLS does."""
 
     refusal = Refusal.NO_TLS
+
+
+class _TakenBack(Exception):
+    """The sender's certificate was; the text says whose it is."""
 
 
 class _Handshake(threading.Thread):

@@ -14,7 +14,8 @@ from pynetdicom.transport import RequestHandler
 
 from edge.config import Dicom
 from edge.intake.handshakes import HANDSHAKE_S, TlsServer
-from edge.intake.tls import Credentials, Refusal
+from edge.intake.revoked import RevocationState
+from edge.intake.tls import Credentials, TurnedAway
 from edge.keys.tls import TlsCertificate
 
 _FAREWELL_S = 1.0
@@ -34,7 +35,7 @@ class Ports:
     settings : Dicom
         ``[dicom]`` of the configuration.
     on_refused : callable
-        Is told why a handshake failed, and of whom.
+        Is told whose handshake failed, and why.
 
     Raises
     ------
@@ -42,7 +43,7 @@ class Ports:
         If certificate, key or authority cannot be used.
     """
 
-    def __init__(self, ae: AE, settings: Dicom, on_refused: Callable[[Refusal, str], None]) -> None:
+    def __init__(self, ae: AE, settings: Dicom, on_refused: Callable[[TurnedAway], None]) -> None:
         self._ae = ae
         self._settings = settings
         self._on_refused = on_refused
@@ -54,6 +55,12 @@ class Ports:
     def certificate(self) -> TlsCertificate | None:
         """What senders over TLS are shown; None without TLS."""
         return None if self._credentials is None else self._credentials.certificate
+
+    @property
+    def revocation(self) -> RevocationState | None:
+        """How the lists of what was taken back stand; None where there are none."""
+        revoked = None if self._credentials is None else self._credentials.revoked
+        return None if revoked is None else revoked.look()
 
     @property
     def plain(self) -> int:

@@ -220,6 +220,9 @@ class Reporter:
             return None
         if not association.is_established:
             return None
+        if tls and self._is_revoked(association):
+            association.abort()
+            return None
         with self._changed:
             self._association = association
             if self._stopping:
@@ -234,6 +237,16 @@ class Reporter:
                 self._association = None
             if association.is_established:
                 association.release()
+
+    def _is_revoked(self, association: Any) -> bool:
+        revoked = None if self._credentials is None else self._credentials.revoked
+        if revoked is None:
+            return False
+        shown = association.dul.socket.socket.getpeercert(binary_form=True)
+        subject = revoked.subject_of(shown or b"")
+        if subject is not None:
+            log.warning("No storage commitment report to a scanner: its %s was taken back", subject)
+        return subject is not None
 
 
 def _broke_off(error: Exception) -> None:

@@ -11,12 +11,13 @@ import logging
 import os
 import ssl
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
 from edge.config import ConfigError, Dicom
-from edge.key_files import KeyFileError
+from edge.intake.revoked import Revoked
+from edge.key_files import KeyFileError, Stamp, stamp_of
 from edge.keys.tls import TlsCertificate, read_certificate, read_server_certificate
 
 log = logging.getLogger("scanside.intake")
@@ -41,6 +42,7 @@ class Refusal(str, Enum):
     OTHER_AUTHORITY = "other_authority"
     NOT_VALID_NOW = "not_valid_now"
     NOT_FOR_CLIENTS = "not_for_clients"
+    REVOKED = "revoked"
     NOT_A_PEER = "not_a_peer"
     DOES_NOT_TRUST_US = "does_not_trust_us"
     SILENT = "silent"
@@ -60,6 +62,7 @@ _SAID = {
     Refusal.OTHER_AUTHORITY: "shows a certificate that does not come from [dicom] ca",
     Refusal.NOT_VALID_NOW: "shows a certificate that has expired or is not valid yet",
     Refusal.NOT_FOR_CLIENTS: "shows a certificate that is not for TLS clients",
+    Refusal.REVOKED: "shows a certificate that was taken back: it is on the list of [dicom] crl",
     Refusal.NOT_A_PEER: "shows a certificate whose name is not among [dicom] tls_peers",
     Refusal.DOES_NOT_TRUST_US: "does not accept our certificate; it must know its authority",
     Refusal.SILENT: "was silent in the handshake",
@@ -73,6 +76,27 @@ _OF_OPENSSL = {
     "TLSV1_ALERT_PROTOCOL_VERSION": Refusal.NO_COMMON_TLS,
     "SSLV3_ALERT_HANDSHAKE_FAILURE": Refusal.NO_COMMON_TLS,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class TurnedAway:
+    """A sender that was.
+
+    Parameters
+    ----------
+    why : Refusal
+    address : str
+        Empty where its certificate says more.
+    certificate : str
+        Whose it shows, where that is the reason.
+    """
+
+    why: Refusal
+    address: str = ""
+    certificate: str = ""
+
+    def __str__(self) -> str:
+        return ", ".join(filter(None, (self.certificate, self.address)))
 
 
 def is_tls(head: bytes | bytearray) -> bool:
@@ -131,7 +155,9 @@ def shown(names: tuple[str, ...]) -> str:
 
 
 class Credentials:
-    """Our certificate, its key and the senders' authority; replaced files count at once.
+    """Our certificate, its key, and the senders' authority with what it took back.
+
+    Replaced files count at once.
 
     Parameters
     ----------
@@ -150,9 +176,18 @@ class Credentials:
         self._cert, self._key, self._ca = settings.cert, settings.key, settings.ca
         self._stamp = self._look()
         self.certificate, self.authority, self._context = self._load()
+        try:
+            self.revoked = None if settings.crl is None else Revoked(settings.crl, settings.ca)
+        except KeyFileError as error:
+            raise DicomTlsError(
+                f"[dicom] crl: {error}.\n"
+                "  It must hold the revocation list of an authority in [dicom] ca, in PEM or DER."
+            ) from error
 
     def context(self) -> ssl.SSLContext:
         """Return the context for the next sender; the former one while new files do not fit."""
+        if self.revoked is not None:
+            self.revoked.look()
         stamp = self._look()
         if stamp != self._stamp:
             self._stamp = stamp
@@ -174,6 +209,8 @@ class Credentials:
         DicomTlsError
             If a file was replaced by one that cannot be used.
         """
+        if self.revoked is not None:
+            self.revoked.look()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_ciphers(_SUITES)
@@ -182,8 +219,8 @@ class Credentials:
         self._fill(context)
         return context
 
-    def _look(self) -> tuple[tuple[int, int, int] | None, ...]:
-        return tuple(_stamp_of(file) for file in (self._cert, self._key, self._ca))
+    def _look(self) -> tuple[Stamp | None, ...]:
+        return tuple(stamp_of(file) for file in (self._cert, self._key, self._ca))
 
     def _load(self) -> tuple[TlsCertificate, TlsCertificate, ssl.SSLContext]:
         try:
@@ -223,14 +260,6 @@ class Credentials:
                 f"[dicom] ca: {self._ca}: {_why(error)}.\n"
                 "  It must hold the certificate of the authority, in PEM."
             ) from error
-
-
-def _stamp_of(file: Path) -> tuple[int, int, int] | None:
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _why(error: OSError) -> str:

@@ -111,7 +111,7 @@ def install_certificate(folder: Path, file: Path, device: str) -> TlsCertificate
         When it is none, is expired, is another's, or is for a key that is not here.
     """
     check_private_folder(folder)
-    chain = _read_chain(file)
+    chain = read_chain(file)
     leaf = _described(chain[0])
     now = datetime.now(timezone.utc)
     if leaf.until <= now:
@@ -142,7 +142,7 @@ def install_certificate(folder: Path, file: Path, device: str) -> TlsCertificate
 def install_authority(folder: Path, file: Path) -> str:
     """Trust the authority of the broker's certificate; return its name. Raises `KeyFileError`."""
     check_private_folder(folder)
-    chain = _read_chain(file)
+    chain = read_chain(file)
     pem = "".join(one.public_bytes(Encoding.PEM).decode() for one in chain)
     replace_text(folder / AUTHORITY, pem, 0o644)
     return _described(chain[0]).name
@@ -150,7 +150,7 @@ def install_authority(folder: Path, file: Path) -> str:
 
 def read_certificate(file: Path) -> TlsCertificate:
     """Return what a file in PEM says of its first certificate; raises `KeyFileError`."""
-    return _described(_read_chain(file)[0])
+    return _described(read_chain(file)[0])
 
 
 def read_server_certificate(file: Path) -> TlsCertificate:
@@ -161,13 +161,14 @@ def read_server_certificate(file: Path) -> TlsCertificate:
     KeyFileError
         When it cannot be read, or is for clients alone (RFC 5280 section 4.2.1.12).
     """
-    leaf = _read_chain(file)[0]
+    leaf = read_chain(file)[0]
     if not _is_for(leaf, ExtendedKeyUsageOID.SERVER_AUTH):
         raise KeyFileError(f"{file}: the certificate is not for TLS servers (extended key usage)")
     return _described(leaf)
 
 
-def _read_chain(file: Path) -> list[x509.Certificate]:
+def read_chain(file: Path) -> list[x509.Certificate]:
+    """Return the certificates of a file in PEM; raises `KeyFileError`."""
     try:
         with file.open("rb") as stream:
             chain = x509.load_pem_x509_certificates(stream.read(_MAX_FILE))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import re
 from pathlib import Path
@@ -21,7 +22,7 @@ from pynetdicom.sop_class import (
 from edge.alerts.decision import DISCONTINUED, WRONG_ENTRY
 from edge.intake.commitment import WELL_KNOWN_INSTANCE
 from tools.broker import free_port
-from tools.scanner import Manner, Peer, Tls, head_ct_series, send
+from tools.scanner import Manner, Peer, RefusedError, Tls, head_ct_series, send
 from tools.site import LocalSite
 from tools.watch import Watch
 
@@ -44,6 +45,7 @@ def test_a_study_sent_over_tls_alone_is_an_alert_at_central(tmp_path: Path, watc
             "cert": str(cert),
             "key": str(key),
             "ca": str(hospital.file),
+            "crl": str(hospital.revoke()),
             "tls_port": port,
             "tls_peers": ["ct1.hospital"],
             "plain": False,
@@ -56,11 +58,22 @@ def test_a_study_sent_over_tls_alone_is_an_alert_at_central(tmp_path: Path, watc
         report = send(series, Peer("SCANSIDE", HOST, port), manner=Manner(tls=tls))
         assert report.ok, report.failures
         assert watch.wait_for_final(study, ALERT_S), site.appliance.tail()
+        # Its certificate is taken back: it is refused from then on, and the audit says so.
+        assert tls.cert is not None
+        hospital.revoke(tls.cert)
+        with pytest.raises(RefusedError, match="closed the connection"):
+            send(series, Peer("SCANSIDE", HOST, port), manner=Manner(tls=tls))
         checked = site.appliance.run_cli("check").stdout
+        audited = site.appliance.run_cli("audit", "show", "--json").stdout
         log = site.appliance.log.read_text(encoding="utf-8")
     assert f"DICOM over TLS: SCANSIDE listens on {HOST}:{port} as scanside-1, by hospital" in log
     assert "The certificate for DICOM over TLS has 4 days left" in log
     assert "dicom certificate" in checked
+    assert "dicom revocation list: 1 certificates taken back" in checked
+    acts = map(json.loads, audited.splitlines())
+    refused = [one for one in acts if one["what"] == "sender.refused"]
+    assert [one["outcome"] for one in refused] == [f"revoked, at {HOST}"]
+    assert refused[0]["on"].startswith("certificate CN=ct1.hospital, serial ")
     assert "4 days" in checked
     assert "Traceback" not in log
 

@@ -100,13 +100,19 @@ class Intake:
 
 
 @contextmanager
-def open_intake(folder: Path, *, reserve_bytes: int = 0, **changes: Any) -> Iterator[Intake]:
+def open_intake(
+    folder: Path,
+    *,
+    reserve_bytes: int = 0,
+    on_revoked: Callable[[str, str], None] = lambda *_: None,
+    **changes: Any,
+) -> Iterator[Intake]:
     """Open a door on a free port; `changes` are of ``[dicom]``."""
     settings = replace_model(SETTINGS, **{"port": free_port(), **changes})
     with ExitStack() as cleanup:
         store = cleanup.enter_context(open_store(folder, reserve_bytes=reserve_bytes))
         events = Events()
-        door = DicomDoor(settings, store, _pseudonym, events)
+        door = DicomDoor(settings, store, _pseudonym, events, on_revoked)
         door.open()
         cleanup.callback(door.close)
         yield Intake(door, store, events)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -103,3 +104,37 @@ def test_a_requester_that_is_called_with_files_that_are_absent_is_called_again_l
         assert "[dicom] ca:" in caplog.text
     finally:
         reporter.stop()
+
+
+def test_a_requester_whose_certificate_was_taken_back_is_told_nothing(
+    commitments: Commitments, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hospital = Authority(tmp_path, "hospital")
+    (cert, key), stolen = hospital.issue("scanside-1"), hospital.issue("ct1")
+    port, reported = free_port(), threading.Event()
+
+    def report(_: Any) -> int:
+        reported.set()
+        return 0x0000
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*stolen)
+    handlers = [(evt.EVT_N_EVENT_REPORT, report)]
+    scanner = AE("CT1")
+    scanner.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
+    server = scanner.start_server(
+        (HOST, port), block=False, evt_handlers=handlers, ssl_context=context
+    )
+    crl = hospital.revoke(stolen[0])
+    settings = Dicom(
+        cert=cert, key=key, ca=hospital.file, crl=crl, report_to_tls=(f"CT1@{HOST}:{port}",)
+    )
+    reporter = Reporter(settings, commitments)
+    reporter.start(answer)
+    try:
+        wait_until(lambda: commitments.waiting()[0].tries == 1)
+        assert "its certificate CN=ct1, serial " in caplog.text
+        assert not reported.is_set()
+    finally:
+        reporter.stop()
+        server.shutdown()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -24,9 +23,9 @@ from intake_parts import (
     free_port,
     open_intake,
 )
+from tls_parts import dcmtk, needs_dcmtk, over_tls, wait_until_refused
 
 from edge.intake.tls import Refusal
-from tools.dcmtk import find_dcmtk, needed
 from tools.scanner import (
     Manner,
     Peer,
@@ -47,8 +46,6 @@ pytestmark = [
     ),
     pytest.mark.filterwarnings("ignore:unclosed <ssl:ResourceWarning"),
 ]
-
-needs_dcmtk = pytest.mark.skipif(find_dcmtk("storescu") is None, reason="no DCMTK")
 
 # A ClientHello of TLS 1.1 (RFC 4346 section 7.4.1.2) that knows of no later version.
 HELLO_OF_TLS_1_1 = (
@@ -80,43 +77,6 @@ def intake(tmp_path: Path, ours: dict[str, Any]) -> Iterator[Intake]:
 @pytest.fixture
 def scanner(hospital: Authority) -> Tls:
     return Tls(hospital.file, *hospital.issue("ct1.hospital"))
-
-
-def over_tls(intake: Intake) -> Peer:
-    return Peer("SCANSIDE", HOST, intake.door.tls_port)
-
-
-def wait_until_refused(intake: Intake, refusal: Refusal, times: int = 1) -> None:
-    """Wait for a refusal that is counted after the sender has its answer."""
-    assert intake.wait(lambda: intake.door.counts.tls_refused[refusal] >= times), (
-        intake.door.counts.tls_refused
-    )
-
-
-def dcmtk(
-    program: str, port: int, *arguments: str | Path, tls: Tls | None
-) -> subprocess.CompletedProcess[str]:
-    """Run a sender of DCMTK; without a certificate of its own it is anonymous."""
-    how: list[str | Path] = []
-    if tls is not None and tls.cert is not None and tls.key is not None:
-        how = ["+tls", tls.key, tls.cert, "+cf", tls.ca]
-    elif tls is not None:
-        how = ["+tla", "+cf", tls.ca]
-    return subprocess.run(
-        [
-            needed(program),
-            *map(str, how),
-            "-aec",
-            "SCANSIDE",
-            HOST,
-            str(port),
-            *map(str, arguments),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 # Who comes in

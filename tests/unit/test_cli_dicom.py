@@ -24,13 +24,15 @@ def used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Terminal:
     return with_two_studies(fresh(tmp_path, capsys))
 
 
-def with_tls(terminal: Terminal, cert: Path, key: Path, ca: Path) -> None:
+def with_tls(terminal: Terminal, cert: Path, key: Path, ca: Path, crl: Path | None = None) -> None:
     """Have the appliance listen with these files."""
     text = terminal.config.read_text(encoding="utf-8")
     before, rest = text.split("\n[dicom]\n")
     section, after = rest.split("\n[analysis]\n")
     for name, value in (("cert", cert), ("key", key), ("ca", ca)):
         section = section.replace(f"# {name} =", f'{name} = "{value}"')
+    if crl is not None:
+        section = section.replace("# crl =", f'crl = "{crl}"')
     section = section.replace("# tls_port =", "tls_port = 2762")
     terminal.config.write_text(f"{before}\n[dicom]\n{section}\n[analysis]\n{after}", "utf-8")
 
@@ -60,6 +62,28 @@ def test_check_names_a_file_that_cannot_be_used(used: Terminal, tmp_path: Path) 
     with_tls(used, cert, key, hospital.file)
     assert used("check") == 1
     assert f"FAIL dicom certificate: [dicom] key: {key}: key values mismatch" in used.out
+
+
+def test_check_says_how_the_revocation_list_stands(used: Terminal, tmp_path: Path) -> None:
+    hospital = Authority(tmp_path, "hospital")
+    ours = hospital.issue("scanside-1", hours=24.0 * 90)
+    crl = hospital.revoke(ours[0])
+    with_tls(used, *ours, hospital.file, crl)
+    assert used("check") == 0
+    assert "ok   dicom revocation list: 1 certificates taken back, to be replaced by 20" in used.out
+    hospital.revoke(days=-1)
+    assert used("check") == 0
+    assert "warn dicom revocation list: 0 certificates taken back" in used.out
+    assert "LATE" in used.out
+    hospital.revoke()
+    (tmp_path / "b").mkdir()
+    other = Authority(tmp_path / "b", "maker").file.read_bytes()
+    hospital.file.write_bytes(hospital.file.read_bytes() + other)
+    assert used("check") == 0
+    assert "there is no list of maker" in used.out
+    crl.write_text("half a file", encoding="ascii")
+    assert used("check") == 1
+    assert f"FAIL dicom certificate: [dicom] crl: {crl} holds no revocation list" in used.out
 
 
 def test_check_names_scanners_whose_storage_commitment_report_waits(used: Terminal) -> None:

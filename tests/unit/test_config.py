@@ -68,6 +68,7 @@ port = 104
 cert = "/data/dicom.pem"
 key = "/data/dicom.key"
 ca = "/data/senders.pem"
+crl = "/data/scanners.crl"
 tls_port = 2762
 tls_peers = ["ct1.north"]
 plain = false
@@ -265,6 +266,7 @@ CERTIFIED = '[dicom]\ncert = "a.pem"\nkey = "a.key"\n'
             '[dicom]\nreport_to_tls = ["CT1@scanner:2762"]\n',
             '2: [dicom] report_to_tls = ["CT1@scanner:2762"]: needs cert, key and ca',
         ),
+        ('[dicom]\ncrl = "list.pem"\n', '2: [dicom] crl = "list.pem": needs ca in [dicom] too'),
         ("[dicom]\n\nplain = false\n", "3: [dicom] plain = false: no sender could come in"),
     ],
 )

@@ -44,6 +44,17 @@ def test_what_the_rooms_know_is_read_at_each_scrape() -> None:
     assert read["scanside_outbox_escalated", ()] == 1
 
 
+def test_a_revocation_list_is_measured_where_there_is_one() -> None:
+    metrics = Metrics(CollectorRegistry())
+    now = [Standing()]
+    metrics.watch(lambda: now[0])
+    assert not [name for name, _ in samples(metrics) if "crl" in name]
+    now[0] = Standing(revocation=(1_800_000_000.0, 1.0))
+    read = samples(metrics)
+    assert read["scanside_dicom_crl_due_timestamp_seconds", ()] == 1_800_000_000.0
+    assert read["scanside_dicom_crl_unusable", ()] == 1
+
+
 def test_two_appliances_in_one_process_do_not_share_numbers() -> None:
     one, two = Metrics(CollectorRegistry()), Metrics(CollectorRegistry())
     one.alerts_made.labels("urgent", "final").inc()
