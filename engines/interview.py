@@ -25,6 +25,7 @@ Size = int | str | None
 
 _MODEL_BYTES = 512 * 1024 * 1024
 _FLOAT = "float32"
+_FEW_CHANNELS, _MOST_CHANNELS = 4, 32  # what one image has; what is still thought to be channels
 _SQUASHING = {"Softmax", "Sigmoid"}
 
 
@@ -116,9 +117,24 @@ class Interview:
             )
         if self.outputs[0].dtype != _FLOAT:
             found.append(f"Its output {self.outputs[0]} is not {_FLOAT}.")
-        if any(isinstance(size, str) or size is None for size in first.shape[1:2]):
+        if _channels_last(first.shape):
+            found.append(
+                f"The last axis of {first} looks like its channels, as TensorFlow has them; a "
+                "package gives them first. With tf2onnx: --inputs-as-nchw "
+                f"{first.name}; otherwise put a Transpose before its first node."
+            )
+        elif any(isinstance(size, str) or size is None for size in first.shape[1:2]):
             found.append(f"The number of channels of {first} is free; a package fixes it.")
         return tuple(found)
+
+
+def _channels_last(shape: tuple[Size, ...]) -> bool:
+    """Return whether few channels stand behind the rows and columns, and no few before them."""
+    if len(shape) not in (4, 5):
+        return False
+    second, last = shape[1], shape[-1]
+    few = isinstance(last, int) and last <= _FEW_CHANNELS
+    return few and not (isinstance(second, int) and second <= _MOST_CHANNELS)
 
 
 def interview(file: Path) -> Interview:

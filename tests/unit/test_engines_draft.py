@@ -218,6 +218,27 @@ def test_what_keeps_a_graph_from_being_a_package_is_told(tmp_path: Path) -> None
     assert "A package takes slices" in said[1]
 
 
+@pytest.mark.parametrize("sizes", [(224, 224, 3), ("h", "w", 1), (None, None, 3)])
+def test_a_model_with_its_channels_last_is_told_how_to_have_them_first(
+    tmp_path: Path, sizes: tuple[int | str | None, ...]
+) -> None:
+    graph = helper.make_graph(
+        [
+            helper.make_node("Transpose", ["pixels"], ["first"], perm=[0, 3, 1, 2]),
+            helper.make_node("GlobalAveragePool", ["first"], ["means"]),
+            helper.make_node("Flatten", ["means"], ["answer"]),
+        ],
+        "channels last",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", *sizes])],
+        [helper.make_tensor_value_info("answer", TensorProto.FLOAT, ["n", sizes[-1]])],
+    )
+    opset = [helper.make_opsetid("", 18)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=10)
+    (obstacle,) = interview(saved(model, tmp_path)).obstacles
+    assert "looks like its channels" in obstacle
+    assert "--inputs-as-nchw pixels" in obstacle
+
+
 @pytest.mark.parametrize("content", [b"", b"not onnx", b"\x08\x07"])
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "some.onnx"
