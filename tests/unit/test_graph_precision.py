@@ -264,9 +264,7 @@ def test_the_cpu_twin_gives_the_very_same_bits(calibrator: Calibrator) -> None:
 def test_the_cpu_twin_of_a_foreign_volume_model_gives_the_very_same_bits(name: str) -> None:
     samples = blobs()
     quantized = to_int8(meshnet(name), samples, Calibrator.MINMAX)
-    for ours, theirs in zip(
-        run(cpu_twin(quantized), samples), run(quantized, samples), strict=True
-    ):
+    for ours, theirs in _both(quantized, samples):
         assert np.array_equal(ours["logits"], theirs["logits"])
 
 
