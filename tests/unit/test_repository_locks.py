@@ -61,10 +61,10 @@ def test_a_dependency_for_tests_leaves_the_appliance_lock_in_step(tree: Path) ->
     assert [line.split()[0] for line in locks.out_of_step(tree)] == ["requirements/dev.lock"]
 
 
-def test_a_changed_limit_puts_both_locks_out_of_step(tree: Path) -> None:
+def test_a_changed_limit_puts_every_lock_out_of_step(tree: Path) -> None:
     limits = tree / "requirements" / "limits.in"
     limits.write_text(limits.read_text() + "numpy<2\n")
-    assert len(locks.out_of_step(tree)) == len(locks.EXTRAS)
+    assert len(locks.out_of_step(tree)) == len(locks.LOCKS)
 
 
 def test_a_missing_lock_is_named(tree: Path) -> None:
@@ -72,13 +72,13 @@ def test_a_missing_lock_is_named(tree: Path) -> None:
     assert locks.out_of_step(tree) == ["requirements/run.lock is missing. Run ./tools/lock.sh."]
 
 
-@pytest.mark.parametrize("lock", list(locks.EXTRAS))
+@pytest.mark.parametrize("lock", list(locks.LOCKS))
 def test_every_locked_version_has_a_hash(lock: str) -> None:
     assert entries(lock)
     assert [entry for entry in entries(lock) if "--hash=sha256:" not in entry] == []
 
 
-@pytest.mark.parametrize("lock", list(locks.EXTRAS))
+@pytest.mark.parametrize("lock", list(locks.LOCKS))
 def test_a_lock_names_no_address_and_no_place_on_a_machine(lock: str) -> None:
     text = (locks.ROOT / "requirements" / f"{lock}.lock").read_text()
     assert re.findall(r"\w+://|--(?:index|extra-index|find)\S*|[ (]/\S+", text) == []
@@ -88,6 +88,12 @@ def test_the_tests_run_on_the_versions_that_the_appliance_runs() -> None:
     # Without the markers: the tests may want on every Python what the appliance wants on one.
     run, dev = ({pin[:2] for pin in pins(lock)} for lock in ("run", "dev"))
     assert run <= dev
+
+
+def test_pycuda_is_built_beside_the_versions_that_the_appliance_runs() -> None:
+    run, jetson = ({pin[0]: pin[1] for pin in pins(lock)} for lock in ("run", "jetson"))
+    assert {name for name in run.keys() & jetson.keys() if run[name] != jetson[name]} == set()
+    assert {"pycuda", "setuptools", "wheel"} <= jetson.keys()
 
 
 def test_the_project_can_be_built_from_the_lock_alone() -> None:
