@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
@@ -25,6 +25,16 @@ from engines.cuda.driver import DriverError
 
 class StandInError(Exception):
     """As pycuda.driver.Error."""
+
+
+class Streams(Protocol):
+    """What TensorRT needs of CUDA: `Cuda`, or a driver that is there."""
+
+    def need_context(self) -> None:
+        """Fail without a current context."""
+
+    def enqueue(self, stream: int, work: Callable[[], None]) -> object:
+        """Put work on a stream; what is returned must live as long as it may be done again."""
 
 
 class Cuda:
@@ -96,10 +106,13 @@ class Cuda:
 
             @staticmethod
             def pop() -> None:
+                if not cuda.stack:
+                    raise StandInError("context::pop failed: cannot pop non-current context")
                 cuda.stack.pop()
 
             def detach(self) -> None:
-                assert cuda.stack.pop() is self  # as pycuda does it for the current one
+                assert cuda.stack[-1] is self
+                cuda.stack.clear()  # of what is not valid any more, as pycuda does
                 assert not cuda.alive, f"{len(cuda.alive)} things outlive their context"
                 cuda.retained -= 1
 
@@ -136,6 +149,11 @@ class Cuda:
         """Fail as every call does without a context."""
         if not self.stack:
             raise StandInError("invalid device context - no currently active context?")
+
+    def enqueue(self, _: int, work: Callable[[], None]) -> None:
+        """Put work on a stream; here it is done at once."""
+        self.need_context()
+        work()
 
     def init(self) -> None:
         """As cuInit."""
@@ -209,7 +227,7 @@ class TensorRt:
 
         ERROR, INTERNAL_ERROR, WARNING = 1, 0, 2
 
-    def __init__(self, cuda: Cuda, sizes: dict[str, tuple[int, int, int]]) -> None:
+    def __init__(self, cuda: Streams, sizes: dict[str, tuple[int, int, int]]) -> None:
         self.cuda, self.sizes = cuda, sizes
         self.cores: list[int] = []  # for which each engine was read
 
@@ -290,6 +308,7 @@ class ExecutionContext:
         self._engine = engine
         self._shapes: dict[str, list[int]] = {}
         self._addresses: dict[str, int] = {}
+        self._enqueued: list[object] = []
         self.broken = False
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
@@ -316,19 +335,21 @@ class ExecutionContext:
         self._addresses[name] = address
         return True
 
-    def execute_async_v3(self, _: int) -> bool:
-        """Run on what lies at the addresses."""
-        self._engine.trt.cuda.need_context()
+    def execute_async_v3(self, stream: int) -> bool:
+        """Have what lies at the addresses run, with the shapes as they are now."""
         if self.broken:
             return False
-        feeds = {name: self._at(name).copy() for name in self._engine.takes}
-        names = [name for name in self._engine.nodes if name not in self._engine.takes]
-        for name, value in zip(names, self._engine.session.run(names, feeds), strict=True):
-            self._at(name)[...] = value
+        shapes = {name: self.get_tensor_shape(name) for name in self._engine.nodes}
+        self._enqueued.append(self._engine.trt.cuda.enqueue(stream, lambda: self._run(shapes)))
         return True
 
-    def _at(self, name: str) -> Any:
-        shape = self.get_tensor_shape(name)
+    def _run(self, shapes: dict[str, list[int]]) -> None:
+        feeds = {name: self._at(name, shapes[name]).copy() for name in self._engine.takes}
+        names = [name for name in self._engine.nodes if name not in self._engine.takes]
+        for name, value in zip(names, self._engine.session.run(names, feeds), strict=True):
+            self._at(name, shapes[name])[...] = value
+
+    def _at(self, name: str, shape: list[int]) -> Any:
         dtype = np.dtype(self._engine.trt.nptype(self._engine.nodes[name].type))
         size = int(np.prod(shape)) * dtype.itemsize
         block: Any = (ctypes.c_ubyte * size).from_address(self._addresses[name])

@@ -113,7 +113,15 @@ class CudaContext:
         try:
             yield self.cuda
         finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        try:
             self.cuda.Context.pop()
+        except self.cuda.Error:
+            # Given back meanwhile: pycuda then clears its stack, and says that nothing is on it.
+            if self._context is not None:
+                raise
 
     def admit(self, leave: Callable[[], None]) -> int:
         """Note something that must be freed before the context is; returns its ticket."""

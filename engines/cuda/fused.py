@@ -113,6 +113,10 @@ class FusedPreparation:
         self.milliseconds = 0.0
         self._recipe: Recipe | None = None  # whose tables are on the device
         self._tables: list[Any] = []
+        self._kernels: dict[str, Any] = {}
+        # pycuda frees these with their last reference: it is here alone, and goes in the context.
+        self._events: list[Any] = []
+        self._module: Any = None
         with gpu.current() as cuda:
             self._kept = Kept(cuda)
             try:
@@ -121,7 +125,9 @@ class FusedPreparation:
                 self._kernels = {
                     name: self._module.get_function(f"prepare_{name}") for name in PIXELS
                 }
+                self._events = [cuda.Event(), cuda.Event()]
             except (cuda.Error, OSError) as error:
+                self._forget()
                 raise EngineError(
                     f"{SOURCE.name} cannot be compiled for {gpu.name}: {error}. It needs CUDA's "
                     f"nvcc, on the PATH or in {_CUDA}."
@@ -133,9 +139,12 @@ class FusedPreparation:
         if self._kernels:
             self._gpu.dismiss(self._ticket)
             with self._gpu.current():
-                self._kept.free()
-                self._kernels = {}
-                self._module = None
+                self._forget()
+
+    def _forget(self) -> None:
+        self._kernels, self._events = {}, []
+        self._module = None
+        self._kept.free()
 
     def prepare(
         self, stack: Stack, lines: NDArray[np.float32], recipe: Recipe
@@ -157,16 +166,15 @@ class FusedPreparation:
         across, down, _ = BLOCK
         grid = (-(-recipe.width // across), -(-recipe.height // down), shape[0] * shape[1])
         with self._gpu.current() as cuda:
-            began, ended = cuda.Event(), cuda.Event()
             try:
                 held = self._on_device(stack, lines, recipe)
                 held.append(self._kept.place("planes", planes.nbytes))
-                began.record()
+                self._events[0].record()
                 sizes = np.frombuffer(sizes_of(stack, recipe), np.int32)
                 self._kernels[stack.dtype.name](*held, sizes, block=BLOCK, grid=grid)
-                ended.record()
+                self._events[1].record()
                 cuda.memcpy_dtoh(planes, held[-1])
-                self.milliseconds = float(ended.time_since(began))
+                self.milliseconds = float(self._events[1].time_since(self._events[0]))
             except cuda.Error as error:
                 self._recipe = None
                 self._kept.free()

@@ -180,7 +180,7 @@ class TensorRtEngine:
                 ) from error
 
     def _run(self, feeds: Mapping[str, Array], shapes: Shapes) -> dict[str, Array]:
-        began, uploaded, computed, downloaded = self._events
+        # No local name for an event: an exception keeps this frame, longer than the context lives.
         step = self._recording.step(shapes)
         if shapes != self._recording.shapes:
             self._forget_graph()
@@ -188,19 +188,17 @@ class TensorRtEngine:
                 if not self._context.set_input_shape(spec.name, shape):
                     raise EngineError(f"Tensor {spec.name!r}: {shape} was refused by {self.name}.")
         wanted = {spec.name: self._output_shape(spec) for spec in self.outputs}
-        began.record(self._stream)
+        self._events[0].record(self._stream)
         for spec in self.inputs:
             self._buffers.upload(spec.name, feeds[spec.name], self._stream)
-        uploaded.record(self._stream)
+        self._events[1].record(self._stream)
         self._recording = self._compute(step, shapes)
-        computed.record(self._stream)
+        self._events[2].record(self._stream)
         pinned = self._buffers.download(wanted, self._stream)
-        downloaded.record(self._stream)
+        self._events[3].record(self._stream)
         self._stream.synchronize()
         self.timing = Timing(
-            upload=float(uploaded.time_since(began)),
-            compute=float(computed.time_since(uploaded)),
-            download=float(downloaded.time_since(computed)),
+            *(float(self._events[mark + 1].time_since(self._events[mark])) for mark in range(3))
         )
         return {name: value.copy() for name, value in pinned.items()}
 

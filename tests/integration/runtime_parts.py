@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from cuda_stand_in import Cuda, TensorRt
+from cuda_stand_in import Streams, TensorRt
 from onnx import TensorProto, helper, numpy_helper
 
 from engines import Engine, EngineError
@@ -154,7 +154,7 @@ def kserve_opener(address: str) -> Open:
     )
 
 
-def tensorrt_opener(folder: Path, gpu: CudaContext, cuda: Cuda) -> Open:
+def tensorrt_opener(folder: Path, gpu: CudaContext, cuda: Streams) -> Open:
     """Return what opens the models of a folder in our TensorRT runtime, over a stand-in."""
     known = models()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ from runtime_parts import (
 
 from engines import EngineError, TensorSpec
 from engines.build.plan import Module
-from engines.cuda.context import CudaContext
+from engines.cuda.context import CudaContext, open_context
 
 MIB = 1 << 20
 LOADS = 1000
@@ -44,9 +45,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 MODULES: tuple[Module, ...] = ("tensorrt", "tensorrt_rtx")
 LACKS = {module: missing_for(module) for module in MODULES}
 HERE = tuple(module for module in MODULES if LACKS[module] is None)
+# As test_pycuda_real.py starts it: real pycuda, over a driver of the tests.
+PYCUDA = ("tensorrt-pycuda",) if "SCANSIDE_PYCUDA" in os.environ else ()
 
 
-@pytest.fixture(scope="session", params=("onnxruntime", "kserve", "tensorrt-stand-in", *HERE))
+@pytest.fixture(
+    scope="session", params=("onnxruntime", "kserve", "tensorrt-stand-in", *PYCUDA, *HERE)
+)
 def opened(
     request: pytest.FixtureRequest, folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Open]:
@@ -63,6 +68,12 @@ def opened(
         yield tensorrt_opener(folder, gpu, cuda)
         gpu.close()
         assert not cuda.retained
+    elif request.param == "tensorrt-pycuda":
+        import pycuda_scene  # noqa: PLC0415  # needs what that test starts it with
+
+        gpu = open_context()
+        yield tensorrt_opener(folder, gpu, pycuda_scene.DRIVER)
+        gpu.close()
     else:
         yield built_opener(folder, request.param, tmp_path_factory.mktemp(request.param))
 
