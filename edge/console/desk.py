@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from starlette.datastructures import Address
 
@@ -75,7 +75,7 @@ class Desk:
     oidc: OidcLogin | None
     metrics_token: str | None
     kept: Rule
-    pages: Pages = field(default_factory=Pages)
+    pages: Pages
 
     @property
     def https(self) -> bool:

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from edge.console import words
 from edge.console.cards import Card
+from edge.console.gone import Gone
 from edge.console.language import LANGUAGES, language
 
 FOLDER = Path(__file__).parent
@@ -19,12 +20,18 @@ _CARDS = 512
 
 
 class Pages:
-    """Renders templates. Threads may share it."""
+    """Renders templates. Threads may share it.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    gone : Gone
+        Studies of which no card is kept.
+    """
+
+    def __init__(self, gone: Gone) -> None:
+        self._gone = gone
         self._lock = threading.Lock()  # guards what is kept
         self._cards: OrderedDict[tuple[Card, str, bool, bool], str] = OrderedDict()
-        self._gone: set[int] = set()  # erased; numbers are given once
 
     def render(self, template: str, values: Mapping[str, object], code: str) -> str:
         """Return a template filled in, in the language `code`."""
@@ -54,9 +61,8 @@ class Pages:
         return piece
 
     def forget(self, study: int) -> None:
-        """Let go of the cards of a study that was erased, and keep none that comes late."""
+        """Let go of the cards of a study that is gone."""
         with self._lock:
-            self._gone.add(study)
             for place in [one for one in self._cards if one[0].study == study]:
                 del self._cards[place]
 

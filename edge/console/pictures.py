@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from edge.console.decoder_link import Decoded, DecoderLink, Undecodable, Wanted
+from edge.console.gone import Gone
 from edge.store.heatmaps import KeptHeatmap
 from edge.store.records import StoredInstance, StoredSeries, StoredStudy
 from edge.store.studies import Store
@@ -51,17 +52,21 @@ class Pictures:
         Read only.
     heatmaps : callable
         Returns the maps of a study, by its number.
+    gone : Gone
+        Studies of which nothing is kept.
     """
 
-    def __init__(self, store: Store, heatmaps: Callable[[int], Sequence[KeptHeatmap]]) -> None:
+    def __init__(
+        self, store: Store, heatmaps: Callable[[int], Sequence[KeptHeatmap]], gone: Gone
+    ) -> None:
         self._store = store
+        self._gone = gone
         self.heatmaps = heatmaps
         self._link = DecoderLink()
         self._lock = threading.Lock()  # guards what is kept
         self._studies: OrderedDict[int, Mapping[int, Wanted]] = OrderedDict()
         self._frames: OrderedDict[tuple[int, int, int], Decoded] = OrderedDict()
         self._kept = 0
-        self._gone: set[int] = set()  # erased; numbers are given once
 
     @property
     def decoder_pid(self) -> int | None:
@@ -85,9 +90,8 @@ class Pictures:
         self._link.close()
 
     def forget(self, study: int) -> None:
-        """Let go of the images of a study that was erased."""
+        """Let go of the images of a study that is gone."""
         with self._lock:
-            self._gone.add(study)
             self._studies.pop(study, None)
             for place in [one for one in self._frames if one[0] == study]:
                 self._kept -= len(self._frames.pop(place).packed)

@@ -26,6 +26,7 @@ from edge.console.certificate import (
 )
 from edge.console.database import ConsoleDatabase
 from edge.console.desk import Desk
+from edge.console.gone import Gone
 from edge.console.history import History
 from edge.console.oidc import OidcLogin
 from edge.console.pages import Pages
@@ -97,8 +98,11 @@ class ConsoleRoom:
         self.board = Board(
             escalate_after_s=self._settings.escalate_after_s, on_escalated=self._on_escalated
         )
-        self._pictures = Pictures(store, lambda study: heatmaps(store.journal, keys.storage, study))
-        self._pages = Pages()
+        self._gone = Gone()
+        self._pictures = Pictures(
+            store, lambda study: heatmaps(store.journal, keys.storage, study), self._gone
+        )
+        self._pages = Pages(self._gone)
         self._watch: asyncio.Task[None] | None = None
         desk = Desk(
             device=keys.device,
@@ -205,6 +209,7 @@ class ConsoleRoom:
 
     def forget(self, study: int) -> None:
         """A study was erased: show that, and let go of its images and cards."""
+        self._gone.add(study)
         self.board.erased(study)
         self._pictures.forget(study)
         self._pages.forget(study)

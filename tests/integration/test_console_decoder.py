@@ -15,6 +15,7 @@ from builders import ct_slice
 
 from edge.console.decoder_link import Undecodable
 from edge.console.frames import unpack
+from edge.console.gone import Gone
 from edge.console.pictures import Pictures
 from edge.imaging.pixels import Limits, decode
 from edge.store.studies import Store
@@ -27,8 +28,13 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.fixture
-def pictures(store: Store) -> Iterator[Pictures]:
-    opened = Pictures(store, lambda _study: ())
+def gone() -> Gone:
+    return Gone()
+
+
+@pytest.fixture
+def pictures(store: Store, gone: Gone) -> Iterator[Pictures]:
+    opened = Pictures(store, lambda _study: (), gone)
     yield opened
     opened.close()
 
@@ -75,6 +81,17 @@ def test_an_image_of_another_study_is_not_shown(store: Store, pictures: Pictures
     store.keep(arrival(2, study="1.2.3.4"), ct_slice())
     with pytest.raises(Undecodable, match="no such image"):
         pictures.frame(2, 1, 0)
+
+
+def test_of_a_study_that_is_gone_no_image_is_shown_even_if_it_is_read_too_late(
+    store: Store, pictures: Pictures, gone: Gone
+) -> None:
+    store.keep(arrival(1), ct_slice())
+    assert pictures.frame(1, 1, 0).packed
+    gone.add(1)
+    pictures.forget(1)
+    with pytest.raises(Undecodable, match="no such image"):
+        pictures.frame(1, 1, 0)
 
 
 def test_an_idle_decoder_gives_its_memory_back(store: Store, pictures: Pictures) -> None:

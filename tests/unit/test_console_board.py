@@ -14,6 +14,7 @@ from edge.analysis.news import Arrived
 from edge.console import words
 from edge.console.board import MOST, Board, Health
 from edge.console.cards import Acknowledged, Card, Delivery, Tone, person_name
+from edge.console.gone import Gone
 from edge.console.language import language
 from edge.console.pages import Pages
 
@@ -227,6 +228,23 @@ def test_an_erased_study_says_nothing_but_that_and_presses_nobody() -> None:
     assert shown.escalate(1e9) is None
 
 
+def test_a_card_is_made_once_for_all_boards_and_kept_of_no_study_that_is_gone() -> None:
+    gone = Gone()
+    pages = Pages(gone)
+
+    def piece() -> str:
+        return pages.card(after(CRITICAL), "en", named=True, may_acknowledge=True)
+
+    first = piece()
+    assert piece() is first
+    gone.add(1)
+    pages.forget(1)
+    late = piece()
+    assert late == first
+    assert late is not first
+    assert piece() is not late
+
+
 @pytest.mark.parametrize(
     ("health", "said"),
     [
@@ -237,6 +255,6 @@ def test_an_erased_study_says_nothing_but_that_and_presses_nobody() -> None:
 )
 def test_the_board_says_whether_results_reach_the_pacs(health: dict[str, Any], said: str) -> None:
     values = {"health": Health(broker=True, engines_ready=True, **health), "words": words}
-    shown = Pages().render("health.html", values, "en")
+    shown = Pages(Gone()).render("health.html", values, "en")
     assert said in shown
     assert ("Everything works" in shown) == (not health)
