@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -25,6 +24,7 @@ from edge.console.database import ConsoleDatabase
 from edge.console.history import History
 from edge.keys import DeviceKeys, pseudonym
 from edge.retention.eraser import Eraser, Surroundings
+from edge.retention.reason import LONGEST, names_patient, reason_of
 from edge.store.claim import FolderTaken
 from edge.store.erasure import Erasures, Order
 from edge.store.journal import Journal
@@ -34,8 +34,6 @@ from edge.store.study_key import SealBroken
 
 _PATIENCE_S = 60.0
 _ROUND_S = 0.2
-_LONGEST = 120
-_SHORTEST = 2  # letters of a part of a name: initials are in many reasons
 
 
 def add(studies: Commands[argparse.ArgumentParser]) -> None:
@@ -73,9 +71,10 @@ def add(studies: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _reason(text: str) -> str:
-    if not text.strip() or len(text) > _LONGEST or not text.isprintable():
-        raise argparse.ArgumentTypeError(f"a reason has 1 to {_LONGEST} printable characters")
-    return text.strip()
+    reason = reason_of(text)
+    if reason is None:
+        raise argparse.ArgumentTypeError(f"a reason has 1 to {LONGEST} printable characters")
+    return reason
 
 
 def _erase(options: argparse.Namespace) -> int:
@@ -85,7 +84,12 @@ def _erase(options: argparse.Namespace) -> int:
         studies = _wanted(options, journal, keys)
         for study in studies:
             with suppress(SealBroken):  # damaged: nobody can read who it is of
-                _check_reason(options.reason, find_identity(journal, keys.storage, study))
+                if names_patient(options.reason, find_identity(journal, keys.storage, study)):
+                    raise CommandError(
+                        "The reason names the patient, and it is kept for good.\n"
+                        "  Say it without name, ID, accession number or date of birth; nothing was "
+                        "erased."
+                    )
     orders = [
         Order(study, actor(), options.reason, options.undelivered, options.unacknowledged)
         for study in studies
@@ -131,32 +135,6 @@ def _asked_for() -> str:
         return input("Patient ID: ")
     except EOFError as error:
         raise CommandError("No Patient ID was given.") from error
-
-
-def _check_reason(reason: str, identity: Mapping[str, str]) -> None:
-    """Refuse a reason that names the patient: it would outlive what is erased."""
-    known = [identity.get(key, "").strip() for key in ("patient_id", "accession")]
-    parts = re.split(r"[\^= ]", identity.get("name", ""))
-    known += [part for part in parts if len(part) >= _SHORTEST]
-    patterns = [re.escape(one) for one in known if one]
-    patterns += _dates(identity.get("birth_date", "").strip())
-    for one in patterns:
-        if re.search(rf"(?<!\w)(?:{one})(?!\w)", reason, re.IGNORECASE):
-            raise CommandError(
-                "The reason names the patient, and it is kept for good.\n"
-                "  Say it without name, ID, accession number or date of birth; nothing was erased."
-            )
-
-
-def _dates(dicom: str) -> list[str]:
-    """Return patterns of how people write a DICOM date (PS3.5 6.2, DA) in digits."""
-    found = re.fullmatch(r"(\d{4})\.?(\d\d)\.?(\d\d)", dicom)
-    if found is None:
-        return [re.escape(dicom)] if dicom else []
-    year = found[1]
-    month, day = (re.sub("^0", "0?", two) for two in found.groups()[1:])
-    orders = ((year, month, day), (day, month, year), (month, day, year))
-    return [r"[-./ ]*".join(order) for order in orders]
 
 
 def _answers(

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from edge.console import course, examination, live, login, statistics, study, word
+from edge.console import course, erase, examination, live, login, statistics, study, word
 from edge.console.desk import Desk
 from edge.console.pages import FOLDER
 from edge.console.security import Guard
@@ -27,6 +27,7 @@ def application(desk: Desk) -> Starlette:
         statistics.routes(),
         course.routes(),
         examination.routes(),
+        erase.routes(),
     ]
     app = Starlette(
         routes=[

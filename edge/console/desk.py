@@ -15,6 +15,7 @@ from edge.console.accounts import Accounts, User
 from edge.console.acknowledgements import Acknowledgements
 from edge.console.board import Board
 from edge.console.history import History
+from edge.console.keeping import Keeping
 from edge.console.oidc import OidcLogin
 from edge.console.pages import Pages
 from edge.console.pictures import Pictures
@@ -22,7 +23,6 @@ from edge.console.sessions import Sessions
 from edge.console.training import Training
 from edge.console.verdicts import Verdicts
 from edge.metrics import Metrics
-from edge.store.keeping import Rule
 from engines import ModelPackage
 
 
@@ -53,8 +53,7 @@ class Desk:
         The hospital's own log-in, where there is one.
     metrics_token : str or None
         Lets a monitoring server in.
-    kept : Rule
-        How long studies are kept.
+    keeping : Keeping
     pages : Pages
     """
 
@@ -74,7 +73,7 @@ class Desk:
     packages: Sequence[ModelPackage]
     oidc: OidcLogin | None
     metrics_token: str | None
-    kept: Rule
+    keeping: Keeping
     pages: Pages
 
     @property

@@ -11,6 +11,7 @@ card   ``{"study", "place", "html"}``
 gone   ``{"study"}``
 alarm  ``{"critical", "urgent", "html"}``: what presses, on every page
 health ``{"html"}``
+erased ``{"studies": [...]}``: the page of one of them has nothing more to show
 beat   ``{}``: the connection lives
 over   ``{"why"}``: the session is over (``session``), or the appliance stops (``stop``)
 ====== =============================================================================
@@ -149,6 +150,9 @@ def _told(visit: Visit, changes: Changes, with_cards: bool) -> list[str]:
             for one in changes.cards
         ]
         events += [_event("gone", {"study": study}) for study in changes.gone]
+    erased = [one.study for one in changes.cards if one.erased]
+    if erased:
+        events.append(_event("erased", {"studies": erased}))
     if changes.health is not None:
         html = visit.fragment("health.html", health=changes.health, words=words)
         events.append(_event("health", {"html": html}))

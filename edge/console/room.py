@@ -28,6 +28,7 @@ from edge.console.database import ConsoleDatabase
 from edge.console.desk import Desk
 from edge.console.gone import Gone
 from edge.console.history import History
+from edge.console.keeping import Keeping
 from edge.console.oidc import OidcLogin
 from edge.console.pages import Pages
 from edge.console.pictures import Pictures
@@ -41,7 +42,6 @@ from edge.metrics import Metrics
 from edge.store.certificates import CertificateStore
 from edge.store.feedback import FeedbackStore
 from edge.store.heatmaps import heatmaps
-from edge.store.keeping import Rule
 from edge.store.studies import Store
 from engines import ModelPackage
 
@@ -138,7 +138,7 @@ class ConsoleRoom:
             packages=packages,
             oidc=oidc_of(config),
             metrics_token=_secret(self._settings.metrics_token_file, "[console] metrics_token"),
-            kept=Rule.of(config.storage),
+            keeping=Keeping(store.journal, config.storage, lambda: ring.current.own, self._history),
             pages=self._pages,
         )
         self._server = HttpServer(

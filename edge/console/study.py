@@ -81,8 +81,8 @@ def _show(visit: Visit) -> Response:
         pictures=_manifest(visit, study, card) if clinical else None,
         may_acknowledge=clinical and visit.desk.training.may_acknowledge(visit.user),
         weak=_weak(visit),
-        kept_until=visit.desk.kept.until(card.arrived.last_byte),
-        kept_for_room=visit.desk.kept.bytes is not None,
+        kept_until=visit.desk.keeping.rule.until(card.arrived.last_byte),
+        kept_for_room=visit.desk.keeping.rule.bytes is not None,
     )
 
 

@@ -33,6 +33,7 @@ THEMES = ("auto", "dark", "light")
 ROOMS: tuple[tuple[str, str, frozenset[Role]], ...] = (
     ("/", _("Board"), EVERYBODY),
     ("/statistics", _("Statistics"), frozenset({Role.PHYSICIAN, Role.ADMIN})),
+    ("/keeping", _("Kept studies"), frozenset({Role.ADMIN})),
     ("/training", _("Training"), frozenset(Role) - {Role.SERVICE}),
 )
 _A_YEAR_S = 365 * 86400

@@ -10,6 +10,7 @@ from edge.alerts.message import FindingResult, Measurement
 from edge.console import sentences
 from edge.console.cards import Delivery, Tone
 from edge.console.language import Language
+from edge.store.erasure import Hindrance
 from edge.store.feedback import Verdict
 
 
@@ -63,6 +64,18 @@ VERDICTS = {
     Verdict.DISAGREE: _("Disagree"),
     Verdict.UNSURE: _("Unsure"),
 }
+# Why a study is not erased.
+HINDRANCES = {
+    Hindrance.UNKNOWN: _("There is no such study."),
+    Hindrance.ERASED: _("It was erased already."),
+    Hindrance.BUSY: _("Its images are coming in or being looked at. Ask again when it is decided."),
+    Hindrance.COMPARED: _(
+        "Another study is being compared with it. Ask again when that one is decided."
+    ),
+    Hindrance.UNDELIVERED: _("Central has not had all that was said of it."),
+    Hindrance.UNFILED: _("The PACS has not had all that is sent of it."),
+    Hindrance.UNACKNOWLEDGED: _("Nobody acknowledged its flag."),
+}
 # Reasons and doubts come from the analysis as English texts.
 REASONS = (
     _("no model for this kind of study"),
@@ -105,6 +118,7 @@ UNDECODABLE = (
     _("there is no such image in this study"),
 )
 _CHANCE, _ML = _("%(word)s, %(share)s"), _("%(ml)s ml")
+_GB, _MB = _("%(size)s GB"), _("%(size)s MB")
 _OVER, _UNDER = _("over %(share)s"), _("under %(share)s")
 _LIKELY = (
     (0.95, _("very likely")),
@@ -120,6 +134,18 @@ def reason(text: str, speak: Language) -> str:
     """Return why something was not analysed, or what is odd about it, for people."""
     said = sentences.say(text, speak)
     return said[:1].upper() + said[1:]
+
+
+def hindrance(why: str, speak: Language) -> str:
+    """Return why a study is not erased, for people; as it is what an earlier Scanside wrote."""
+    return speak.say(next((text for one, text in HINDRANCES.items() if one == why), why))
+
+
+def size(number: int, speak: Language) -> str:
+    """Return a number of bytes for people, in MB or GB of 10^6 and 10^9."""
+    if number >= 1e9:
+        return speak.say(_GB, size=speak.number(round(number / 1e9, 1)))
+    return speak.say(_MB, size=speak.number(round(number / 1e6, 1)))
 
 
 def place(text: str, speak: Language) -> str:

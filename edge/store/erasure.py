@@ -263,6 +263,11 @@ class Erasures:
                 for order in orders
             ]
 
+    def facts(self, study_id: int, *, pressing: bool) -> ErasureFacts:
+        """Return what bears on whether a study may be erased at the moment."""
+        with self._journal.reading() as read:
+            return _facts(read, study_id, pressing=pressing)
+
     def waiting(self) -> list[Order]:
         """Return the orders that nobody has answered, the first first."""
         with self._journal.reading() as read:

@@ -1,8 +1,10 @@
-"""How long studies are kept, how much they take, and which are the next to go. Reads only."""
+"""How long studies are kept, what they take, which go next and which were erased. Reads only."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from edge.config import Storage
@@ -22,6 +24,14 @@ _SETTLED = """
         AND NOT EXISTS (SELECT 1 FROM documents WHERE study_id = studies.id
             AND stored IS NULL AND refused IS NULL)
     ORDER BY id LIMIT ?
+"""
+
+_HELD = """
+    SELECT studies.id, pseudonym, first_byte, last_byte,
+        (SELECT COUNT(*) FROM instances JOIN series ON series.id = series_id
+            WHERE study_id = studies.id) AS images,
+        (SELECT TOTAL(segment_end) FROM series WHERE study_id = studies.id) AS bytes
+    FROM studies WHERE state != 'erased' {} ORDER BY studies.id
 """
 
 
@@ -70,6 +80,104 @@ class Kept:
     study_id: int
     first_byte: float
     last_byte: float
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A study that is here, as far as is known without its key. Times are seconds since the epoch.
+
+    `bytes` is what its images take on the disk.
+    """
+
+    study_id: int
+    pseudonym: str
+    first_byte: float
+    last_byte: float
+    images: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderLine:
+    """An order to erase a study, and how far it has come. Times are seconds since the epoch.
+
+    Parameters
+    ----------
+    number : int
+        Of the order.
+    study_id : int
+    who, reason : str
+        `edge.store.erasure.OWN` is the appliance itself, by its rule.
+    asked : float
+    refused : str or None
+        Why not: a `edge.store.erasure.Hindrance`, or what an earlier Scanside wrote.
+    removed : float or None
+        When it was gone from the disk.
+    """
+
+    number: int
+    study_id: int
+    who: str
+    reason: str
+    asked: float
+    refused: str | None
+    removed: float | None
+
+
+def held(journal: Journal, studies: Iterable[int]) -> list[Held]:
+    """Return those of some studies that are here, in the order they came."""
+    with journal.reading() as read:
+        rows = read.execute(
+            _HELD.format("AND studies.id IN (SELECT value FROM json_each(?))"),
+            (json.dumps(list(studies)),),
+        ).fetchall()
+    return [_held(row) for row in rows]
+
+
+def oldest(journal: Journal, limit: int) -> list[Held]:
+    """Return the studies that came first of those that are here."""
+    with journal.reading() as read:
+        rows = read.execute(_HELD.format("") + " LIMIT ?", (limit,)).fetchall()
+    return [_held(row) for row in rows]
+
+
+def orders(journal: Journal, numbers: Iterable[int]) -> list[OrderLine]:
+    """Return some orders to erase a study."""
+    some = "SELECT * FROM erasures WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
+    return _orders(journal, some, json.dumps(list(numbers)))
+
+
+def latest_orders(journal: Journal, limit: int) -> list[OrderLine]:
+    """Return the latest orders to erase a study, the newest first."""
+    return _orders(journal, "SELECT * FROM erasures ORDER BY id DESC LIMIT ?", limit)
+
+
+def _orders(journal: Journal, query: str, value: str | int) -> list[OrderLine]:
+    with journal.reading() as read:
+        rows = read.execute(query, (value,)).fetchall()
+    return [
+        OrderLine(
+            row["id"],
+            row["study_id"],
+            row["who"],
+            row["reason"],
+            row["asked"],
+            row["refused"],
+            row["removed"],
+        )
+        for row in rows
+    ]
+
+
+def _held(row: sqlite3.Row) -> Held:
+    return Held(
+        row["id"],
+        row["pseudonym"],
+        row["first_byte"],
+        row["last_byte"],
+        row["images"],
+        int(row["bytes"]),
+    )
 
 
 def usage(journal: Journal) -> Usage:

@@ -113,6 +113,10 @@ const acts = {
     const place = document.getElementById("health");
     if (place) place.innerHTML = html;
   },
+  erased({ studies }) {
+    const open = document.querySelector("[data-study].study");
+    if (open && studies.includes(Number(open.dataset.study))) location.reload();
+  },
   beat() {},
   over({ why }) {
     source.close();
