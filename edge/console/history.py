@@ -75,7 +75,12 @@ class History:
         return card is not None and card.pressing
 
     def priors(self, study: int) -> list[Arrived]:
-        """Return the latest other studies of the same patient, newest first."""
+        """Return the latest other studies of the same patient, newest first.
+
+        None for a study that does not say whose it is: such studies are of many patients.
+        """
+        if not self.identity(study).get("patient_id"):
+            return []
         lines = list_priors(self._journal, self._keys().storage, study, _PRIORS)
         return [self._arrived(line) for line in lines if line.instances]
 
