@@ -46,6 +46,7 @@ from edge.service import ALIVE, READY, STOPPING, notify, watchdog_interval_s
 from edge.store.commitments import count_commitments
 from edge.store.documents import SWITCHED_OFF, Documents
 from edge.store.feedback import FeedbackStore
+from edge.store.heatmaps import heatmaps
 from edge.store.keeping import Rule, usage
 from edge.store.lookup import count_studies
 from edge.store.outbox import Outbox, as_outbox_error
@@ -146,6 +147,7 @@ class Daemon:
                 self._audit,
                 self.metrics,
                 self._on_pacs,
+                partial(heatmaps, self._store.journal, keys.storage),
             )
             if config.results.enabled
             else None

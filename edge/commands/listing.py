@@ -36,7 +36,7 @@ _VERDICT = {
     "uncertain": "uncertain",
     "not_reliable": "not reliable enough to flag",
 }
-_KIND = {Kind.REPORT: "report", Kind.KEY_IMAGES: "key images"}
+_KIND = {Kind.REPORT: "report", Kind.KEY_IMAGES: "key images", Kind.HEATMAP: "heatmap"}
 _GRADE = {
     Grade.GOOD: ("ok  ", "green"),
     Grade.WARNING: ("warn", "yellow"),

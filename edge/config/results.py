@@ -21,6 +21,11 @@ class Results(Section):
     key_images: bool = Field(
         True, description="Send key object selections too; off: reports alone, which name them."
     )
+    heatmaps: bool = Field(
+        False,
+        description="Send a picture of each flagged finding too: its key image with the heatmap, a "
+        "Secondary Capture with the notice in its pixels.",
+    )
     not_analysed: bool = Field(
         False,
         description="Also send a report of studies that no model looked at. Off: the console and "

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.imaging.pixels import Slice, voi
+from edge.imaging.plane import edges_of
 from edge.imaging.voi import Table, Window
 
 LARGEST = 2048  # rows or columns; a screen shows no more of a radiograph
@@ -96,28 +97,6 @@ def frame_of(one: Slice, frames: int) -> tuple[FrameFacts, bytes]:
         reduced=reduced,
     )
     return facts, pack(numbers)
-
-
-def edges_of(
-    orientation: tuple[float, float, float, float, float, float],
-) -> tuple[str, str, str, str]:
-    """Return the patient's sides at the left, right, top and bottom edge of an image.
-
-    Parameters
-    ----------
-    orientation : tuple of 6 float
-        Direction cosines of a row and of a column (0020,0037); x runs to the patient's left, y to
-        the back, z to the head.
-    """
-    right, bottom = orientation[:3], orientation[3:]
-    left, top = (tuple(-part for part in direction) for direction in (right, bottom))
-    first, second, third, fourth = (_side(one) for one in (left, right, top, bottom))
-    return first, second, third, fourth
-
-
-def _side(direction: tuple[float, ...]) -> str:
-    axis = max(range(3), key=lambda one: abs(direction[one]))
-    return ("LR", "PA", "HF")[axis][direction[axis] < 0]
 
 
 def pack(numbers: NDArray[np.int16]) -> bytes:

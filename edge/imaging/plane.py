@@ -52,3 +52,25 @@ def pixel_spacing_of(frame: FrameScope) -> tuple[float, float] | None:
         if values and min(values) > 0:
             return values[0], values[1]
     return None
+
+
+def edges_of(
+    orientation: tuple[float, float, float, float, float, float],
+) -> tuple[str, str, str, str]:
+    """Return the patient's sides at the left, right, top and bottom edge of an image.
+
+    Parameters
+    ----------
+    orientation : tuple of 6 float
+        Direction cosines of a row and of a column (0020,0037); x runs to the patient's left, y to
+        the back, z to the head.
+    """
+    right, bottom = orientation[:3], orientation[3:]
+    left, top = (tuple(-part for part in direction) for direction in (right, bottom))
+    first, second, third, fourth = (_side(one) for one in (left, right, top, bottom))
+    return first, second, third, fourth
+
+
+def _side(direction: tuple[float, ...]) -> str:
+    axis = max(range(3), key=lambda one: abs(direction[one]))
+    return ("LR", "PA", "HF")[axis][direction[axis] < 0]

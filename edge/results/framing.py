@@ -38,7 +38,7 @@ def framing(
         "series_description": SERIES_DESCRIPTION,
         "content_date": moment.date(),
         "content_time": moment.time(),
-        "specific_character_set": _character_set(report, source),
+        "specific_character_set": character_set(report, source),
         "coding_schemes": [
             CodingSchemeIdentificationItem(
                 say.SCHEME, name=say.SCHEME_NAME, responsible_organization=MANUFACTURER
@@ -47,7 +47,7 @@ def framing(
     }
 
 
-def _character_set(report: Report, source: SourceImage) -> str | None:
+def character_set(report: Report, source: SourceImage) -> str | None:
     """Return what Specific Character Set (0008,0005) an object needs; None: ASCII will do."""
     texts = [
         *(text for _, text in source.subject),

@@ -33,6 +33,14 @@ def answer(order: Order) -> bytes:
             content.predecessor,
             content.unnamed,
         )
+    elif order.kind is Kind.HEATMAP:
+        # Decoders take memory that other objects need not pay for.
+        from edge.results.heat_making import heat_picture  # noqa: PLC0415
+
+        try:
+            made = heat_picture(order, sources)
+        except (UnreadableInstance, SealBroken, OSError, MemoryError):
+            return said({"problem": NO_IMAGE})
     elif any(one.instance in sources for one in content.report.key_images):
         made = key_images(content.report, content.names, content.device, sources)
     else:

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 
 from pydicom.dataset import Dataset
 from pydicom.uid import (
+    UID,
     ComprehensiveSRStorage,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     KeyObjectSelectionDocumentStorage,
+    SecondaryCaptureImageStorage,
 )
 from pynetdicom import AE, Association, build_context, evt
 from pynetdicom.sop_class import Verification
@@ -33,6 +35,7 @@ _KINDS = {
     ComprehensiveSRStorage: "Comprehensive SR",
     KeyObjectSelectionDocumentStorage: "Key Object Selection",
 }
+_PICTURES = {SecondaryCaptureImageStorage: "Secondary Capture"}
 _REJECTIONS = {
     (1, 3): "does not know our AE title {calling}: enter it there",
     (1, 7): "has another AE title than {called}",
@@ -103,7 +106,7 @@ class Pacs:
             association = ae.associate(
                 host,
                 self.settings.port,
-                contexts=[build_context(kind, _SYNTAXES) for kind in (*_KINDS, Verification)],
+                contexts=[build_context(kind, _SYNTAXES) for kind in (*self._kinds, Verification)],
                 ae_title=self.settings.ae_title,
                 tls_args=None if tls is None else (tls, self.settings.tls_name or host),
                 evt_handlers=[(evt.EVT_CONN_OPEN, opened)],
@@ -113,7 +116,7 @@ class Pacs:
         try:
             if not association.is_established:
                 raise PacsAway(self._why_not(association))
-            yield Line(association, connections)
+            yield Line(association, connections, self._kinds)
         finally:
             if association.is_established:
                 association.release()
@@ -127,6 +130,11 @@ class Pacs:
             if missing:
                 raise PacsAway(f"{self} answers, but takes no {' and no '.join(missing)}")
             line.echo(str(self))
+
+    @property
+    def _kinds(self) -> Mapping[UID, str]:
+        """What is offered, and how each is called."""
+        return {**_KINDS, **_PICTURES} if self.settings.heatmaps else _KINDS
 
     def _tls(self) -> ssl.SSLContext | None:
         settings = self.settings
@@ -148,7 +156,7 @@ class Pacs:
             words = _REJECTIONS.get((answer.result_source, answer.diagnostic), "rejects us")
             return f"{self} {words.format(calling=self.calling, called=self.settings.ae_title)}"
         if association.rejected_contexts:
-            return f"{self} takes neither {' nor '.join(_KINDS.values())}"
+            return f"{self} takes neither {' nor '.join(self._kinds.values())}"
         return f"{self} cannot be reached: {self._obstacle()}"
 
     def _obstacle(self) -> str:
@@ -174,8 +182,14 @@ class Pacs:
 class Line:
     """An open association."""
 
-    def __init__(self, association: Association, connections: Sequence[socket.socket]) -> None:
+    def __init__(
+        self,
+        association: Association,
+        connections: Sequence[socket.socket],
+        kinds: Mapping[UID, str],
+    ) -> None:
         self._association = association
+        self._kinds = kinds
         self._connections = connections
 
     @property
@@ -193,13 +207,13 @@ class Line:
     def not_taken(self) -> list[str]:
         """The kinds of objects that the PACS does not take."""
         taken = {context.abstract_syntax for context in self._association.accepted_contexts}
-        return [name for kind, name in _KINDS.items() if kind not in taken]
+        return [name for kind, name in self._kinds.items() if kind not in taken]
 
     def store(self, document: Dataset) -> Answer:
         """Send one object."""
         taken = {context.abstract_syntax for context in self._association.accepted_contexts}
         if document.SOPClassUID not in taken:
-            name = _KINDS.get(document.SOPClassUID, "such object")
+            name = {**_KINDS, **_PICTURES}.get(document.SOPClassUID, "such object")
             return Answer(Fate.NEVER, f"the PACS takes no {name}")
         try:
             answer = self._association.send_c_store(document)

@@ -156,10 +156,14 @@ class Report:
     complete: bool
 
     @property
+    def flagged(self) -> tuple[FindingLine, ...]:
+        """The findings that are."""
+        return tuple(one for one in self.findings if one.verdict is Verdict.FLAGGED)
+
+    @property
     def key_images(self) -> tuple[ImagePlace, ...]:
         """The images of what is flagged, each once, the likeliest first."""
-        flagged = [one for one in self.findings if one.verdict is Verdict.FLAGGED]
-        ranked = sorted(flagged, key=lambda one: one.probability, reverse=True)
+        ranked = sorted(self.flagged, key=lambda one: one.probability, reverse=True)
         return tuple(dict.fromkeys(one.image for one in ranked if one.image is not None))
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 from edge.audit import Audit
@@ -13,6 +13,7 @@ from edge.results.desk import Desk
 from edge.results.identity import Device
 from edge.results.pacs import Pacs
 from edge.store.documents import Documents
+from edge.store.heatmaps import KeptHeatmap
 from edge.store.records import StoredStudy
 
 
@@ -31,6 +32,8 @@ class ResultsRoom:
     metrics : Metrics
     on_state : callable
         Is told how the PACS is, at every change, from the courier's thread; must not block.
+    heatmaps : callable
+        Returns the maps that are kept of a study, by its number; raises `SealBroken`.
     """
 
     def __init__(
@@ -41,9 +44,10 @@ class ResultsRoom:
         audit: Audit,
         metrics: Metrics,
         on_state: Callable[[CourierState], None],
+        heatmaps: Callable[[int], Sequence[KeptHeatmap]],
     ) -> None:
         device = Device(config.device.name, config.device.site, version("scanside"))
-        self.desk = Desk(documents, device, config.results)
+        self.desk = Desk(documents, device, config.results, heatmaps)
         self.pacs = Pacs(config.results, config.dicom.ae_title)
         self._courier = Courier(self.pacs, documents, find_study, audit, metrics, on_state)
         self.start = self._courier.start

@@ -37,6 +37,7 @@ class Kind(str, Enum):
 
     REPORT = "report"
     KEY_IMAGES = "key_images"
+    HEATMAP = "heatmap"
 
 
 class DocumentState(str, Enum):

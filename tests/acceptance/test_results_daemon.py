@@ -31,6 +31,7 @@ def test_reports_reach_orthanc_though_it_was_away_and_the_daemon_killed(tmp_path
             "port": pacs.port,
             "ae_title": TITLE,
             "timeout_s": 10,
+            "heatmaps": True,
         }
         settings: dict[str, dict[str, object]] = {
             "results": results,
@@ -47,6 +48,8 @@ def test_reports_reach_orthanc_though_it_was_away_and_the_daemon_killed(tmp_path
             (outcome,) = said(report, "Outcome of the machine reading")
             assert outcome.startswith("Flagged") == (told.alert.outcome == "flagged")
             assert said(report, "Algorithm Name")[0] == "head-ct-hemorrhage"
+            assert told.alert.outcome == "flagged"
+            assert wait_until(lambda: len(pacs.instances("OT")) == 1), site.appliance.tail()
             # A PACS may forward what it gets: our own report makes no other.
             assert send([report], site.appliance.peer).ok
             assert wait_until(lambda: _study(site)["state"] == "decided")

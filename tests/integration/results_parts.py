@@ -7,10 +7,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from arrivals import arrival, open_store
+from arrivals import DEVICE_KEY, arrival, open_store
 from builders import ct_slice
 from findings import finding, series
 from pacs import HOST, TITLE, wait_until
@@ -26,6 +27,7 @@ from edge.results.desk import Desk
 from edge.results.pacs import Pacs
 from edge.results.report import Report
 from edge.store.documents import Documents
+from edge.store.heatmaps import heatmaps
 from edge.store.records import Receipt
 from edge.store.studies import Store
 
@@ -108,9 +110,8 @@ def sending(folder: Path, to: Results, *, calling: str = "SCANSIDE") -> Iterator
         courier = Courier(Pacs(to, calling), documents, store.study, audit, metrics, states.append)
         cleanup.callback(courier.stop)
         courier.start()
-        yield Sending(
-            store, documents, Desk(documents, DEVICE, to), courier, audit, metrics, states
-        )
+        desk = Desk(documents, DEVICE, to, partial(heatmaps, store.journal, DEVICE_KEY))
+        yield Sending(store, documents, desk, courier, audit, metrics, states)
 
 
 def no_thread_is_left(before: set[threading.Thread]) -> bool:

@@ -13,19 +13,21 @@ from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from builders import ct_slice, radiograph
 from certificates import Authority
 from findings import finding, series
 from pacs import HAS_ORTHANC, HOST, orthanc, own_pacs, wait_until
 from pydicom import dcmread
-from pydicom.uid import UID, ComprehensiveSRStorage, MRImageStorage
+from pydicom.uid import UID, ComprehensiveSRStorage, MRImageStorage, SecondaryCaptureImageStorage
 from reporting import faults, report, said
 from results_parts import BLEED, no_thread_is_left, sending, settings
 
 from edge.results.courier import CourierState
 from edge.store.documents import DocumentState
 from edge.store.erasure import Erased, Order
+from edge.store.heatmaps import KeptHeatmap, keep_heatmaps
 from edge.store.journal import StudyState
 from tools.scanner import send
 
@@ -81,6 +83,49 @@ def test_report_and_key_images_join_the_study_of_each_modality_in_orthanc(tmp_pa
             shown = said(one, "Source")
             assert shown == [f"{one.StudyInstanceUID}.1.1"]
         assert len(here.audited) == 6
+
+
+@needs_orthanc
+def test_the_heatmap_of_a_flag_joins_its_study_in_orthanc_and_leaves_with_it_here(
+    tmp_path: Path,
+) -> None:
+    with (
+        orthanc(tmp_path / "pacs") as pacs,
+        sending(tmp_path / "here", settings(pacs.port, heatmaps=True)) as here,
+    ):
+        grey = np.full((64, 64), 1064, np.uint16)
+        receipt = here.take_in(ct_slice(stored=grey, WindowCenter="40", WindowWidth="80"))
+        heat = np.zeros((32, 32), np.uint8)
+        heat[8:16, 4:12] = 255
+        kept = [KeptHeatmap(receipt.instance.id, 0, "SCT:1386000", heat)]
+        keep_heatmaps(here.store.journal, receipt.key, receipt.study_id, kept)
+        here.say()
+        assert here.all_stored(), here.answers
+        (picture,) = pacs.instances("OT")
+        assert picture.PatientName == NAME
+        assert picture.pixel_array.shape[2] == 3
+        (study_there,) = pacs.studies()
+        assert len(study_there["Series"]) == 3  # the report, the key images, the picture
+        assert faults(picture, tmp_path) == []
+        assert [kind for _, kind in here.audited] == ["heatmap", "key_images", "report"]
+        here.store.study_state(receipt.study_id, StudyState.DECIDED, 1)
+        order = Order(receipt.study_id, "cli:root", "request 7")
+        assert isinstance(here.store.erase(order, lambda _: None, pressing=False), Erased)
+        assert all(here.documents.opened(one, receipt.key) is None for one in (1, 2, 3))
+
+
+def test_a_pacs_that_takes_no_pictures_gets_the_report(tmp_path: Path) -> None:
+    heat = np.full((32, 32), 200, np.uint8)
+    with (
+        own_pacs(without=[SecondaryCaptureImageStorage]) as pacs,
+        sending(tmp_path, settings(pacs.port, heatmaps=True, key_images=False)) as here,
+    ):
+        receipt = here.take_in()
+        kept = [KeptHeatmap(receipt.instance.id, 0, "SCT:1386000", heat)]
+        keep_heatmaps(here.store.journal, receipt.key, receipt.study_id, kept)
+        here.say()
+        assert wait_until(lambda: here.documents.standing().waiting == 0)
+        assert here.answers == ["", "the PACS takes no Secondary Capture"]
 
 
 @needs_orthanc

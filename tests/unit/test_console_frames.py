@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from edge.console.frames import LARGEST, edges_of, frame_of, pack, unpack
+from edge.console.frames import LARGEST, frame_of, pack, unpack
 from edge.imaging.pixels import Limits, Slice, decode
+from edge.imaging.plane import edges_of
 
 
 def one_slice(pixels: NDArray[Any], **changes: object) -> Slice:
