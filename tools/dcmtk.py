@@ -1,10 +1,9 @@
-"""DCMTK's programs. pynetdicom puts others of the same names beside its interpreter."""
+"""DCMTK's programs. pynetdicom puts others of the same names into an environment of Python."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import sys
 from pathlib import Path
 
 
@@ -14,12 +13,20 @@ def find_dcmtk(name: str) -> str | None:
     Parameters
     ----------
     name : str
-        Such as ``storescu``. What this interpreter's own folder has of that name is not looked at.
+        Such as ``storescu``. Scripts of Python are not DCMTK's, wherever on the path they are.
     """
-    own = Path(sys.executable).parent
-    path = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    elsewhere = os.pathsep.join(one for one in path if one and Path(one) != own)
-    return shutil.which(name, path=elsewhere)
+    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        found = shutil.which(name, path=folder) if folder else None
+        if found is not None and not _is_of_python(Path(found)):
+            return found
+    return None
+
+
+def _is_of_python(program: Path) -> bool:
+    with program.open("rb") as file:
+        # Of a long path pip writes the interpreter into the second line.
+        head = [file.readline(512), file.readline(512)]
+    return head[0].startswith(b"#!") and any(b"python" in line for line in head)
 
 
 def needed(name: str) -> str:

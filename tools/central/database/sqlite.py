@@ -49,9 +49,13 @@ class SqliteDatabase:
             self._connection = sqlite3.connect(
                 file, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
             )
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+        try:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk
         except sqlite3.Error as error:
+            self._connection.close()
             raise self._error(error) from error
 
     @contextmanager
