@@ -6,19 +6,10 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 
 from edge.alerts.message import (
     Alert,
-    Code,
-    FindingResult,
-    ModelRef,
-    Patient,
-    SeriesRef,
-    StudyRef,
-    Timing,
-    new_id,
 )
 from edge.alerts.publisher import BrokerSettings, OutboxEntry, Publisher, PublisherState
 from edge.alerts.sealing import seal
@@ -32,10 +23,9 @@ from edge.keys import (
     init_central,
     init_device,
     load_recipients,
-    pseudonym,
     trust_device,
 )
-from edge.timestamps import rfc3339
+from tools.bench.delivery_device import an_alert
 from tools.broker import LocalBroker
 from tools.central.database import open_database
 from tools.central.store import AlertStore, DeviceState
@@ -137,39 +127,7 @@ class Device:
         return OutboxEntry(sequence, urgency, sealed)
 
     def alert(self, sequence: int, urgency: str) -> Alert:
-        now = rfc3339(datetime.now(timezone.utc))
-        finding = FindingResult(
-            code=Code("SCT", "1386000", "Intracranial hemorrhage"),
-            label="Intracranial hemorrhage",
-            probability=0.93,
-            threshold=0.5,
-            flagged=True,
-            abstained=False,
-            series_uid="1.2.3.4",
-            key_image_uid=None,
-            location=None,
-            model="head-ct-hemorrhage",
-        )
-        return Alert(
-            id=new_id(),
-            sequence=sequence,
-            device=self.keys.device,
-            site=self.keys.site,
-            created=now,
-            status="final",
-            supersedes=None,
-            urgency=urgency,
-            outcome="flagged",
-            reasons=(),
-            patient=Patient(pseudonym(self.keys.pseudonym, "hospital", f"P-{sequence}")),
-            study=StudyRef(
-                "1.2.3", (SeriesRef("1.2.3.4", "CT", "HEAD", 40, True, "count", None),), now
-            ),
-            findings=(finding,),
-            model=(ModelRef("head-ct-hemorrhage", "0.1.0", "a" * 64, "fp32", "onnxruntime"),),
-            quality=(),
-            timing=Timing(now, now, now, now, 400.0),
-        )
+        return an_alert(self.keys, sequence, urgency)
 
 
 class States(Watched):
