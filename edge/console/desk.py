@@ -81,6 +81,16 @@ class Desk:
         """Whether browsers reach the console by TLS, here or at a proxy before it."""
         return self.settings.tls or self.settings.behind_https
 
+    @property
+    def weak(self) -> frozenset[tuple[str, str]]:
+        """Model and code of what is told of and never flagged."""
+        return frozenset(
+            (package.name, finding.code.value)
+            for package in self.packages
+            for finding in package.findings
+            if not finding.reliable
+        )
+
     def may_scrape(self, authorization: str, client: Address | None) -> bool:
         """Return whether the metrics may be read without a log-in.
 

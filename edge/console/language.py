@@ -16,7 +16,7 @@ from io import BytesIO
 from typing import Literal
 
 from babel import Locale
-from babel.dates import format_date, format_datetime, format_time
+from babel.dates import format_date, format_datetime, format_skeleton, format_time
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
@@ -83,6 +83,11 @@ class Language:
         """Return the local date."""
         moment = datetime.fromtimestamp(seconds).astimezone()
         return self._digits(format_date(moment, "medium", locale=_LOCALES[self.code]))
+
+    def day(self, seconds: float) -> str:
+        """Return the local day and month: a board may stand for more than a day."""
+        moment = datetime.fromtimestamp(seconds).astimezone()
+        return self._digits(format_skeleton("MMMd", moment, locale=_LOCALES[self.code]))
 
     def month(self, seconds: float, *, short: bool) -> str:
         """Return the month: short for the axis of a plot, or with its year."""

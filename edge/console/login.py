@@ -68,6 +68,7 @@ def _form(visit: Visit, problem: str, status: int = 200) -> Response:
         problem=problem,
         name=visit.form.get("name", ""),
         next=here_or_board(visit.form.get("next") or visit.request.query_params.get("next", "/")),
+        why=visit.request.query_params.get("why", ""),
         nobody=not visit.desk.accounts.any(),
         oidc=visit.desk.oidc is not None,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from edge.console import words
+from edge.console import sentences, words
 from edge.console.cards import Card
 from edge.console.gone import Gone
 from edge.console.language import LANGUAGES, language
@@ -67,7 +67,8 @@ class Pages:
                 del self._cards[place]
 
     def warm(self) -> None:
-        """Compile every template, so that the first visitor does not wait for it."""
+        """Compile every template and sentence, so that the first visitor does not wait for it."""
+        sentences.warm()
         for code in LANGUAGES:
             environment = _environment(code)
             for name in environment.list_templates():
@@ -93,6 +94,7 @@ def _environment(code: str) -> Environment:
         "number": spoken.number,
         "percent": spoken.percent,
         "clock": spoken.time,
+        "day": spoken.day,
         "date": spoken.date,
         "moment": spoken.moment,
         "said": spoken.say,

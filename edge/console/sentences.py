@@ -133,6 +133,12 @@ def say(text: str, speak: Language) -> str:
     return speak.say(text)
 
 
+def warm() -> None:
+    """Compile every pattern, so that the first visitor does not wait for it."""
+    for form in FORMS:
+        _pattern(form)
+
+
 @cache
 def _pattern(form: str) -> re.Pattern[str]:
     pieces = re.split(r"%\((\w+)\)s", form)

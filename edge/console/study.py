@@ -69,6 +69,8 @@ def _show(visit: Visit) -> Response:
         )
     visit.desk.note(visit.user, "study.viewed", f"study:{study}")
     clinical = visit.user.clinical
+    if clinical:
+        visit.desk.pictures.warm()  # the decoder starts while the page is made
     identity = visit.desk.history.identity(study) if clinical else {}
     return visit.render(
         "study.html",
@@ -80,19 +82,9 @@ def _show(visit: Visit) -> Response:
         priors=visit.desk.history.priors(study),
         pictures=_manifest(visit, study, card) if clinical else None,
         may_acknowledge=clinical and visit.desk.training.may_acknowledge(visit.user),
-        weak=_weak(visit),
+        weak=visit.desk.weak,
         kept_until=visit.desk.keeping.rule.until(card.arrived.last_byte),
         kept_for_room=visit.desk.keeping.rule.bytes is not None,
-    )
-
-
-def _weak(visit: Visit) -> frozenset[tuple[str, str]]:
-    """Return model and code of what is told of and never flagged."""
-    return frozenset(
-        (package.name, finding.code.value)
-        for package in visit.desk.packages
-        for finding in package.findings
-        if not finding.reliable
     )
 
 
@@ -143,7 +135,6 @@ def _card(visit: Visit, study: int) -> Card | None:
 
 def _manifest(visit: Visit, study: int, card: Card) -> dict[str, Any]:
     """Return which images a study has, for the viewer."""
-    visit.desk.pictures.warm()
     series = visit.desk.pictures.series(study)
     heat = visit.desk.pictures.heatmaps(study)
     speaking = card.standing or card.alert

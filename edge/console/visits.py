@@ -11,7 +11,7 @@ import hmac
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import quote
+from urllib.parse import urlencode
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
@@ -226,7 +226,13 @@ def _token_fits(visit: Visit) -> bool:
 
 def _to_login(visit: Visit) -> Response:
     request = visit.request
-    if request.method != "GET" or "text/html" not in request.headers.get("accept", ""):
+    if "text/html" not in request.headers.get("accept", ""):
         return Response("Log in first.\n", 401, media_type="text/plain")
-    where = request.url.path
-    return visit.go("/login" if where == "/" else f"/login?next={quote(where)}")
+    if request.method != "GET":
+        return visit.refuse(
+            401, "Your session has ended", "What you sent was not kept. Log in, then send it again."
+        )
+    ended = cookie_name(https=visit.desk.https) in request.cookies
+    query = {"next": request.url.path} if request.url.path != "/" else {}
+    query |= {"why": "session"} if ended else {}
+    return visit.go(f"/login?{urlencode(query)}" if query else "/login")

@@ -45,6 +45,7 @@ def _page(visit: Visit, study: int, alert: Alert, problem: str = "") -> Response
         alert=alert,
         judged=judged,
         words=words,
+        weak=visit.desk.weak,
         longest=MAX_NOTE,
         problem=problem,
     )

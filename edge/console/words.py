@@ -47,6 +47,13 @@ OUTCOMES = {
     "uncertain": _("uncertain"),
     "not_analysed": _("not analysed"),
 }
+CHANGES = {
+    "new": _("New"),
+    "larger": _("Larger"),
+    "smaller": _("Smaller"),
+    "unchanged": _("No clear change"),
+    "resolved": _("No longer flagged"),
+}
 DELIVERIES = {
     Delivery.QUEUED: _("Waits for the network"),
     Delivery.SENT: _("Sent"),

@@ -88,6 +88,15 @@ def drag(page: Page, canvas: Locator, dx: float, dy: float) -> None:
     page.mouse.up()
 
 
+def wait_for_every_slice(page: Page) -> None:
+    """Wait until the browser has all images of the study, and asks for none."""
+    page.wait_for_function(
+        "count => new Set(performance.getEntriesByType('resource').map(one => one.name)"
+        ".filter(name => name.includes('/image/'))).size >= count",
+        arg=SLICES,
+    )
+
+
 def test_a_flag_is_shown_with_its_image_its_heatmap_its_probability_and_its_model(
     page: Page, address: str
 ) -> None:
@@ -150,11 +159,7 @@ def test_a_measured_line_has_the_length_that_the_pixel_spacing_gives_it(page: Pa
 
 
 def test_every_slice_is_there_before_one_scrolls_to_it(page: Page) -> None:
-    page.wait_for_function(
-        "count => new Set(performance.getEntriesByType('resource').map(one => one.name)"
-        ".filter(name => name.includes('/image/'))).size >= count",
-        arg=SLICES,
-    )
+    wait_for_every_slice(page)
     canvas = page.locator("canvas").first
     longest = page.evaluate(
         """async () => {
@@ -190,6 +195,54 @@ def test_an_earlier_study_stands_beside_and_scrolls_along(page: Page) -> None:
     expect(both.last).to_have_attribute("data-index", "8")
     expect(both.first).to_have_attribute("data-index", str(round(8 / 15 * (SLICES - 1))))
     shoot(page, "study-with-earlier", whole=False)
+
+
+def test_a_study_beside_it_that_came_later_is_called_so(page: Page, address: str) -> None:
+    page.goto(f"{address}/study/1")
+    expect(page.locator("canvas[data-index]")).to_be_visible()
+    page.get_by_label("Beside it").select_option(index=1)
+    expect(page.locator("figcaption").last).to_contain_text("Later study")
+
+
+def test_what_changed_since_an_earlier_study_stands_by_itself_with_its_uncertainty(
+    page: Page,
+) -> None:
+    since = page.get_by_role("region", name="Since an earlier study")
+    expect(since).to_contain_text("flagged now and not then")
+    expect(since).to_contain_text("Compare the images before you call it a change")
+
+
+def test_an_acknowledgement_that_did_not_get_through_is_said_to_have_failed(page: Page) -> None:
+    page.context.set_offline(True)
+    page.get_by_role("button", name="Acknowledge").click()
+    expect(page.locator("#away")).to_contain_text("Not acknowledged: no connection")
+    page.context.set_offline(False)
+    expect(page.locator("html[data-connection=here]")).to_be_attached()
+    expect(page.get_by_role("button", name="Acknowledge")).to_be_enabled()
+
+
+def test_an_acknowledgement_after_the_sessions_end_is_asked_for_again(page: Page) -> None:
+    wait_for_every_slice(page)
+    page.context.clear_cookies()
+    page.get_by_role("button", name="Acknowledge").click()
+    expect(page.get_by_role("alert").filter(has_text="was not acknowledged")).to_be_visible()
+    assert violations(page) == []
+    page.fill("input[name=name]", "Amina")
+    page.fill("input[name=password]", PASSWORD)
+    page.click("main form button.main")
+    expect(page.get_by_role("button", name="Acknowledge")).to_be_visible()
+
+
+def test_on_paper_the_page_is_dark_on_white_whichever_theme_the_screen_has(page: Page) -> None:
+    page.emulate_media(media="print", color_scheme="dark")
+    text, ground = page.evaluate(
+        "() => ['color', 'backgroundColor'].map(one => getComputedStyle(document.body)[one])"
+    )
+    assert (text, ground) == ("rgb(18, 23, 29)", "rgb(255, 255, 255)")
+    expect(page.locator(".toolbar")).to_be_hidden()
+    expect(page.locator(".said").first).to_be_visible()
+    expect(page.locator("footer.notice")).to_be_visible()
+    shoot(page, "study-printed")
 
 
 def test_service_sees_how_the_machine_does_and_no_image(

@@ -175,6 +175,10 @@ def test_a_physician_says_a_word_and_it_is_counted_and_sent(
         wait_for_the_flag(page)
         page.goto(f"{address}/study/1/word")
         assert violations(page) == []
+        assert "Flagged from" in about_the_flag(page).inner_text()
+        unreliable = page.locator(".judged").nth(1).inner_text()
+        assert "not reliable enough to flag" in unreliable
+        assert "likely" not in unreliable
         about_the_flag(page).get_by_label("Disagree", exact=True).check()
         about_the_flag(page).locator("textarea").fill("calcified falx,\n seen before")
         page.click(".judged button.main")
@@ -218,6 +222,28 @@ def test_a_physician_says_a_word_and_it_is_counted_and_sent(
     audit = site.appliance.run_cli("audit", "show", "--json", "--limit", "500").stdout
     assert audit.count("feedback.given") == 2
     assert "falx" not in audit
+
+
+def test_a_note_that_is_being_typed_outlives_the_session(
+    browser: Browser, address: str, site: LocalSite
+) -> None:
+    with window(browser) as page:
+        log_in(page, address, "Dr Ali", PASSWORD)
+        wait_for_the_flag(page)
+        page.goto(f"{address}/study/1/word")
+        note = about_the_flag(page).locator("textarea")
+        note.fill("seen on two slices")
+        secret = site.appliance.folder.parent / "password"
+        changed = site.appliance.run_cli(
+            "users", "passwd", "Dr Ali", "--password-file", str(secret)
+        )
+        assert changed.returncode == 0, changed.stderr  # every session of the account ends
+        page.get_by_text("What you typed is still here").wait_for()
+        assert note.input_value() == "seen on two slices"
+        about_the_flag(page).get_by_label("Agree", exact=True).check()
+        page.click(".judged button.main")
+        page.get_by_role("heading", name="Your session has ended").wait_for()
+        assert "was not kept" in page.inner_text("main")
 
 
 def test_an_answer_to_an_older_result_is_not_taken(browser: Browser, address: str) -> None:

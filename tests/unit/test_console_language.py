@@ -46,6 +46,8 @@ def test_arabic_writes_numbers_as_iraq_does() -> None:
     assert arabic.number(0.1, "0.00") == "٠٫١٠"
     assert arabic.month(1_790_000_000.0, short=True) == "أيلول"
     assert "٢٠٢٦" in arabic.date(1_790_000_000.0)
+    assert english.day(1_790_000_000.0) == "21 Sept"
+    assert arabic.day(1_790_000_000.0).endswith("أيلول")
 
 
 def test_arabic_has_a_form_for_one_two_a_few_and_many() -> None:

@@ -64,9 +64,28 @@ async function onLost() {
   const pause = AGAIN_MS[Math.min(tries, AGAIN_MS.length - 1)];
   tries += 1;
   reconnect = setTimeout(async () => {
-    if (await loggedOut()) location.assign("/login?next=" + encodeURIComponent(location.pathname));
+    if (await loggedOut()) leave("session");
     else connect();
   }, pause);
+}
+
+// To the log-in, unless somebody has typed something here: that would be lost.
+function leave(why) {
+  const login = `/login?${new URLSearchParams({ next: location.pathname, why })}`;
+  if (!typed()) {
+    location.assign(login);
+    return;
+  }
+  const link = Object.assign(document.createElement("a"), { href: login, textContent: away.dataset.login });
+  away.dataset.state = "over";
+  away.replaceChildren(`${away.dataset.over} `, link);
+  away.hidden = false;
+}
+
+function typed() {
+  return [...document.querySelectorAll("main :is(textarea, input:not([type=hidden], [type=range]))")].some((one) =>
+    ["radio", "checkbox"].includes(one.type) ? one.checked !== one.defaultChecked : one.value !== one.defaultValue,
+  );
 }
 
 // An EventSource does not say why it failed.
@@ -120,7 +139,8 @@ const acts = {
   beat() {},
   over({ why }) {
     source.close();
-    if (why === "session") location.assign("/login?next=" + encodeURIComponent(location.pathname));
+    clearTimeout(watchdog);
+    if (why === "session") leave("session");
     else onLost();
   },
 };
@@ -156,10 +176,12 @@ document.addEventListener("submit", async (event) => {
         "X-Scanside": "live",
       },
     });
-    if (answer.status !== 204 || "reload" in button.dataset) location.assign(location.pathname);
+    if (answer.status === 401) leave("acknowledge");
+    else if (answer.status !== 204 || "reload" in button.dataset) location.assign(location.pathname);
   } catch {
     button.disabled = false;
     onLost();
+    away.textContent = away.dataset.failed;
   }
 });
 

@@ -208,10 +208,11 @@ async function fetchHeat(key) {
   }
 }
 
-// The earlier study
+// Another study of the patient
 
 document.getElementById("prior")?.addEventListener("change", async (event) => {
   const study = event.target.value;
+  const { title } = event.target.selectedOptions[0].dataset;
   prior.view = null;
   ports.querySelectorAll("figure").forEach((figure, index) => index && figure.remove());
   ports.classList.toggle("two", Boolean(study));
@@ -223,7 +224,7 @@ document.getElementById("prior")?.addEventListener("change", async (event) => {
     prior.pictures.series.find((one) => one.modality === current.series.modality) ?? prior.pictures.series[0];
   if (!series) return;
   prior.frames = new Frames(study);
-  prior.view = port(`${words.prior}: ${prior.pictures.title}, ${prior.pictures.taken}`);
+  prior.view = port(`${title}: ${prior.pictures.title}, ${prior.pictures.taken}`);
   prior.view.tool = current.view.tool;
   await open(prior, series);
   prior.view.setWindow(current.view.window);
