@@ -6,6 +6,7 @@ import configparser
 import re
 import shutil
 import subprocess
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,24 @@ def test_a_service_starts_a_command_that_the_project_installs(name: str) -> None
 def test_neither_service_may_swap_or_dump_what_it_holds_in_memory(name: str) -> None:
     service = Unit(UNITS / name)["Service"]
     assert (service["MemorySwapMax"], service["LimitCORE"]) == ("0", "0")
+
+
+def test_the_devices_that_cuda_opens_are_open_and_a_disk_and_a_camera_are_not() -> None:
+    text = (UNITS / "scanside.service").read_text()
+    allowed = re.findall(r"^DeviceAllow=(\S+) rw$", text, re.MULTILINE)
+    # As /proc/devices names them on a Jetson Orin, a Jetson Thor and a PC.
+    for driver in ("17000000.gpu", "nvhost", "host1x-fence", "drm", "nvidia", "nvidia-uvm"):
+        assert any(fnmatch(f"char-{driver}", one) for one in allowed), driver
+    assert "/dev/nvmap" in allowed  # a misc device: its number is shared with others
+    for closed in ("char-video4linux", "char-mem", "block-nvme", "char-input"):
+        assert not any(fnmatch(closed, one) for one in allowed), closed
+
+
+def test_the_service_s_user_is_in_the_groups_that_a_jetson_gives_its_gpu_to() -> None:
+    joined = re.findall(
+        r"^m scanside (\S+)", (UNITS / "scanside.sysusers").read_text(), re.MULTILINE
+    )
+    assert set(joined) == {"video", "render"}
 
 
 def test_temporary_files_of_the_appliance_are_in_memory() -> None:
