@@ -32,6 +32,7 @@ from edge.store.documents import Documents, DocumentsError
 from edge.store.journal import Journal, JournalError
 from edge.store.outbox import Outbox
 from engines import EngineError, PackageError, serve
+from engines.stack import Stack, stack_here
 
 
 def check(file: Path) -> list[CheckResult]:
@@ -46,6 +47,7 @@ def check(file: Path) -> list[CheckResult]:
         _disk,
         _journal,
         check_retention,
+        _gpu,
         _models,
         check_dicom,
         _folder,
@@ -210,6 +212,32 @@ def _model(found: Found, shelf: Shelf, threads: int) -> CheckResult:
         )
     grade = Grade.WARNING if serving.notes else Grade.GOOD
     return CheckResult(name, grade, text, " ".join(serving.notes))
+
+
+def _gpu(_: Config) -> Iterator[CheckResult]:
+    yield accelerator(stack_here())
+
+
+def accelerator(stack: Stack) -> CheckResult:
+    """Say what runs models here, and what is missing where that is not the GPU."""
+    gpu, runtimes = stack.gpu, ", ".join(stack.runtimes)
+    if gpu is None:
+        if stack.jetson:
+            text = "this is a Jetson, and its GPU does not answer this user"
+            advice = (
+                "Ask as the service's user, who must be in the groups video and render (id "
+                "scanside); docs/install.md says what else it can be."
+            )
+            return CheckResult("gpu", Grade.WARNING, text, advice)
+        builds = f"; {runtimes} can build engines here" if runtimes else ""
+        return CheckResult("gpu", Grade.GOOD, f"none: models run on the processor{builds}")
+    name = f"{gpu.name} ({gpu.capability})"
+    if stack.whole:
+        return CheckResult("gpu", Grade.GOOD, f"{name}, {runtimes}, pycuda {stack.pycuda}")
+    missing = stack.problems if not stack.runtimes else stack.problems[-1:]
+    text = f"{name} is not used, models run on the processor: {'; '.join(missing)}"
+    advice = "Type: tools/setup.sh run --gpu; it says what must be installed first."
+    return CheckResult("gpu", Grade.WARNING, text, advice)
 
 
 def _folder(config: Config) -> Iterator[CheckResult]:

@@ -1,19 +1,29 @@
 #!/usr/bin/env bash
 # Makes .venv from a lock file and installs what the machine lacks.
-#   tools/setup.sh run|dev [--again]
+#   tools/setup.sh run|dev [--again] [--gpu]
 # Does nothing when .venv is already what the lock says (no network is then needed);
 # --again looks once more for Debian packages that could not be had the last time.
+# --gpu lets .venv use an NVIDIA GPU: it sees the system's TensorRT, as JetPack installs it, and
+# pycuda is built. Said once, it holds for later set-ups of this .venv too.
 # PYTHON names the interpreter to use; otherwise one from 3.10 to 3.13 is looked for.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 profile=${1:-dev}
-again=${2:-}
+again=
+gpu=
+usage() { echo "usage: tools/setup.sh run|dev [--again] [--gpu]" >&2 && exit 2; }
 case $profile in
     run | dev) ;;
-    *) echo "usage: tools/setup.sh run|dev [--again]" >&2 && exit 2 ;;
+    *) usage ;;
 esac
+for option in "${@:2}"; do
+    case $option in
+        --again | --gpu) declare "${option#--}=$option" ;;
+        *) usage ;;
+    esac
+done
 
 venv=$root/.venv
 stamp=$venv/scanside-setup
@@ -230,6 +240,15 @@ set_up() {
     say "ready: .venv, Python $(version_of "$venv/bin/python"), requirements/$profile.lock"
 }
 
+# --- A GPU -----------------------------------------------------------------------------
+
+jetson() { [ -e /etc/nv_tegra_release ]; }
+
+use_gpu() {
+    PATH=$PATH:/usr/local/cuda/bin "$venv/bin/python" -m tools.jetson ||
+        die "the GPU cannot be used yet; all else is set up. Then again: tools/setup.sh $profile --gpu"
+}
+
 # --- One at a time ---------------------------------------------------------------------
 
 # The lock is on this script itself, so it leaves no file and ends with the process.
@@ -240,10 +259,20 @@ if command -v flock >/dev/null && ! flock --nonblock 9; then
 fi
 
 [ -w "$root" ] || [ -w "$venv" ] || is_set_up || die "$root cannot be written by $(id -un)."
+# Once asked for, it goes on.
+[ ! -e "$venv/scanside-gpu" ] || gpu=--gpu
+# TensorRT comes for the system's Python alone.
+if [ -n "$gpu" ] && [ -z "${PYTHON:-}" ] && jetson && fits /usr/bin/python3; then
+    PYTHON=/usr/bin/python3
+fi
 if ! is_set_up; then
     set_up
+    if jetson && [ -z "$gpu" ]; then
+        say "this is a Jetson; models run on its processor. To use its GPU: tools/setup.sh $profile --gpu"
+    fi
 elif [ "$again" = --again ]; then
     mkdir -p "${log%/*}"
     [ "$profile" != dev ] || install_tools
     say "ready: .venv, Python $(version_of "$venv/bin/python"), as the lock says"
 fi
+[ -z "$gpu" ] || use_gpu

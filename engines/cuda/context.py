@@ -22,9 +22,7 @@ from typing import Any, Protocol
 from engines.cuda import driver
 from engines.runtime.protocol import EngineError
 
-_INSTALL = (
-    "It is built on the device, where CUDA's nvcc is on the PATH: pip install 'scanside[jetson]'"
-)
+_INSTALL = "It is built on the device, for its CUDA: tools/setup.sh run --gpu"
 
 
 class Cuda(Protocol):

@@ -117,7 +117,7 @@ def test_a_machine_without_that_gpu_is_told_what_it_needs(devices: int, says: st
 @pytest.mark.parametrize(
     ("lack", "says"),
     [
-        ("No module named 'pycuda'", "pip install 'scanside\\[jetson\\]'"),
+        ("No module named 'pycuda'", "tools/setup.sh run --gpu"),
         ("libcuda.so.1: cannot open shared object file", "It needs an NVIDIA GPU and its driver"),
     ],
 )

@@ -15,8 +15,7 @@ from engines.build.modules import PlanRefused, load
 from engines.build.plan import MODULES, Module
 from engines.cuda.context import open_context
 from engines.gpu import Gpu, gpu_here
-
-_L4T = Path("/etc/nv_tegra_release")  # on a Jetson: which Linux for Tegra
+from engines.stack import L4T
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ def look() -> Machine:
     """Return what this machine has."""
     return Machine(
         gpu=gpu_here(),
-        jetson=_first_line(_L4T),
+        jetson=_first_line(L4T),
         installed={
             "pycuda": _version("pycuda"),
             "nvcc": _nvcc(),
