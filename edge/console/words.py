@@ -48,7 +48,7 @@ OUTCOMES = {
     "not_analysed": _("not analysed"),
 }
 CHANGES = {
-    "new": _("New"),
+    "new": _("Newly flagged"),
     "larger": _("Larger"),
     "smaller": _("Smaller"),
     "unchanged": _("No clear change"),

@@ -135,6 +135,10 @@ def test_dragging_changes_the_window_and_a_preset_is_a_named_one(page: Page) -> 
     drag(page, canvas, 80, 0)
     assert canvas.get_attribute("data-width") != width
     assert grey(canvas) != before
+    page.get_by_role("button", name="Reset").click()
+    canvas.focus()
+    page.keyboard.press("Shift+ArrowRight")
+    assert float(canvas.get_attribute("data-width") or 0) > float(width or 0)
     page.get_by_label("Preset").select_option(label="Bone (600/2800)")
     expect(canvas).to_have_attribute("data-level", "600.00")
     page.get_by_role("button", name="Reset").click()

@@ -1,6 +1,7 @@
 // One canvas with a stack of images: window, size, place, measurement, heatmap.
 
 const SIZES = [0.25, 16];
+const STEP = 0.05; // of a key, as a share of the canvas that a pointer would have gone
 
 // Puts values into a text in the visitor's language: {1}, {2}.
 function fill(text, ...values) {
@@ -284,6 +285,12 @@ export class Viewport {
         "-": () => this.zoom(0.8),
         0: () => this.reset(),
       };
+      const turn = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] }[event.key];
+      if (event.shiftKey && turn) {
+        event.preventDefault();
+        this.turn(turn[0] * STEP, turn[1] * STEP);
+        return;
+      }
       if (!acts[event.key]) return;
       event.preventDefault();
       acts[event.key]();
@@ -294,10 +301,7 @@ export class Viewport {
   drag(event, dx, dy) {
     const tool = event.shiftKey ? "move" : this.tool;
     if (tool === "window") {
-      const [level, width] = this.level;
-      const reach = Math.max(width, 1e-6);
-      this.setWindow([level + dy * reach * 1.5, Math.max(reach * Math.exp(dx * 2), 1e-6)]);
-      this.on.windowed?.(this);
+      this.turn(dx, dy);
     } else if (tool === "move") {
       this.move = [this.move[0] + dx, this.move[1] + dy];
       this.draw();
@@ -306,6 +310,14 @@ export class Viewport {
       if (line) this.lines.set(this.index, [line[0], line[1], ...this.point(event)]);
       this.draw();
     }
+  }
+
+  // Makes the window wider by shares of the canvas to the right, and its level higher downwards.
+  turn(dx, dy) {
+    const [level, width] = this.level;
+    const reach = Math.max(width, 1e-6);
+    this.setWindow([level + dy * reach * 1.5, Math.max(reach * Math.exp(dx * 2), 1e-6)]);
+    this.on.windowed?.(this);
   }
 
   pinch(before, event, dx, dy) {
