@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 
@@ -73,6 +74,8 @@ class Interview:
         SHA-256 of the file.
     last : str
         The operator that the first output comes out of; empty where it is an input.
+    broken : tuple of str
+        Names of weights that hold values that are not numbers.
     """
 
     inputs: tuple[Tensor, ...]
@@ -84,6 +87,7 @@ class Interview:
     size: int
     digest: str
     last: str
+    broken: tuple[str, ...] = ()
 
     @property
     def probabilities(self) -> bool:
@@ -125,6 +129,12 @@ class Interview:
             )
         elif any(isinstance(size, str) or size is None for size in first.shape[1:2]):
             found.append(f"The number of channels of {first} is free; a package fixes it.")
+        if self.broken:
+            found.append(
+                f"{len(self.broken)} of its weights hold values that are not numbers (NaN), the "
+                f"first of them {self.broken[0]!r}. What they touch has no result: it was not "
+                "trained to an end, or is damaged."
+            )
         return tuple(found)
 
 
@@ -175,7 +185,14 @@ def interview(file: Path) -> Interview:
         size=len(content),
         digest=hashlib.sha256(content).hexdigest(),
         last=next((one.op_type for one in graph.node if graph.output[0].name in one.output), ""),
+        broken=tuple(tensor.name for tensor in graph.initializer if _holds_nan(tensor)),
     )
+
+
+def _holds_nan(tensor: onnx.TensorProto) -> bool:
+    # Infinite ones are legitimate: masks are made of them.
+    values = onnx.numpy_helper.to_array(tensor)
+    return values.dtype.kind == "f" and bool(np.isnan(values).any())
 
 
 def _refuse_outside_weights(content: bytes, file: Path) -> None:

@@ -23,7 +23,7 @@ from edge.commands.arguments import (
 )
 from edge.config import load_config
 from edge.packages import Found, Shelf, State
-from engines import ModelPackage, PackageError, load_engine, load_package, serve
+from engines import EngineError, ModelPackage, PackageError, load_engine, load_package, serve
 from engines.build.support import ask, present_modules
 from engines.manifest import MODEL_FILE, PACKAGE_FILE
 from engines.runtime.protocol import Array
@@ -198,6 +198,17 @@ def _print_card(package: ModelPackage, console: Console) -> None:
         console.print("  nothing: how good it is here is not known")
 
 
+def _refused_by_reference(model: Path) -> tuple[str, ...]:
+    """Say why ONNX Runtime, which every engine is compared with, does not run a model."""
+    from engines.runtime import onnx_runtime  # noqa: PLC0415  # heavy
+
+    try:
+        onnx_runtime.load(model).close()
+    except EngineError as error:
+        return (f"Every engine is compared with ONNX Runtime, which does not run it: {error}",)
+    return ()
+
+
 def _add(options: argparse.Namespace) -> int:
     from engines import draft  # noqa: PLC0415  # heavy: only this command reads graphs
     from engines.interview import interview  # noqa: PLC0415
@@ -223,8 +234,9 @@ def _add(options: argparse.Namespace) -> int:
         said = ask(module, options.model)
         refused = "; ".join(f"does not take {one.node!r} ({one.op})" for one in said.refused)
         print(f"  {said.builder}: {said.problem or refused or 'takes every node'}")
-    if facts.obstacles:
-        raise CommandError("No package can be made of it.\n  " + "\n  ".join(facts.obstacles))
+    obstacles = (*facts.obstacles, *_refused_by_reference(options.model))
+    if obstacles:
+        raise CommandError("No package can be made of it.\n  " + "\n  ".join(obstacles))
     if facts.probabilities:
         print(
             f"  note      {facts.outputs[0].name!r} comes out of {facts.last}; a package puts a "

@@ -8,6 +8,7 @@ from onnx import checker, shape_inference
 
 from engines.graph.errors import GraphError
 
+_LONGEST_WORD = 400
 _LOWEST_OPSET = 13  # the first in which QuantizeLinear takes one scale per channel
 
 
@@ -46,10 +47,13 @@ def parse_model(content: bytes, source: str) -> onnx.ModelProto:
         )
     _name_nodes(model)
     try:
+        if any(not value.type.tensor_type.HasField("shape") for value in model.graph.output):
+            # The checker wants them; many exporters leave them to whoever reads the graph.
+            model = shape_inference.infer_shapes(model)
         checker.check_model(model)
         return shape_inference.infer_shapes(model, check_type=True)
     except (checker.ValidationError, shape_inference.InferenceError) as error:
-        raise GraphError(f"{source}: not valid ONNX: {_first_line(error)}") from error
+        raise GraphError(f"{source}: not valid ONNX: {_said(error)}") from error
 
 
 def check_result(model: onnx.ModelProto, step: str) -> onnx.ModelProto:
@@ -65,7 +69,7 @@ def check_result(model: onnx.ModelProto, step: str) -> onnx.ModelProto:
         return shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
     except (checker.ValidationError, shape_inference.InferenceError) as error:
         raise GraphError(
-            f"The {step} graph is not valid: {_first_line(error)}. Serve this model in fp32."
+            f"The {step} graph is not valid: {_said(error)}. Serve this model in fp32."
         ) from error
 
 
@@ -87,6 +91,7 @@ def _name_nodes(model: onnx.ModelProto) -> None:
         taken.add(node.name)
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+def _said(error: Exception) -> str:
+    """Return what the checker said in one line: the node that it means stands in the second."""
+    words = " ".join(str(error).replace("\n\n==> Context:", ":").split())
+    return words[:_LONGEST_WORD] or type(error).__name__

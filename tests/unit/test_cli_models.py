@@ -135,6 +135,17 @@ def test_a_model_is_not_added_over_another(scanside: Terminal, model: Path) -> N
     assert "'Grey 1' is not words" in scanside.refused("models add", str(model), "--name", "Grey 1")
 
 
+def test_a_model_that_the_reference_does_not_run_is_told_before_anybody_describes_it(
+    scanside: Terminal, model: Path, shelf: Shelf
+) -> None:
+    newer = onnx.load(model)
+    newer.opset_import[0].version = 99
+    onnx.save(newer, model)
+    assert scanside("models add", str(model)) != 0
+    assert "compared with ONNX Runtime, which does not run it" in scanside.err
+    assert not shelf.own.exists()
+
+
 def test_what_is_no_model_leaves_nothing_behind(
     scanside: Terminal, tmp_path: Path, shelf: Shelf
 ) -> None:

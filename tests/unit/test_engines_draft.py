@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from graphs import MESHNETS, meshnet_file
+from graphs import MESHNETS, meshnet_file, small_graph
 from onnx import TensorProto, helper, numpy_helper
 from segmenting import brightness_model
 
@@ -289,3 +289,13 @@ def test_a_builder_that_is_not_there_has_a_problem_and_no_answer(tmp_path: Path)
     said = ask("tensorrt", saved(classifier(), tmp_path))
     assert said.problem is not None
     assert "cannot be imported" in said.problem
+
+
+def test_weights_that_are_not_numbers_are_named_and_infinite_ones_are_not(tmp_path: Path) -> None:
+    for value, broken in ((np.nan, ("w",)), (-np.inf, ())):
+        weight = np.array([1, value, 1, 1], np.float32)
+        model = small_graph([helper.make_node("Mul", ["x", "w"], ["logits"])], {"w": weight})
+        onnx.save(model, tmp_path / "model.onnx")
+        facts = interview(tmp_path / "model.onnx")
+        assert facts.broken == broken
+        assert any("NaN" in obstacle for obstacle in facts.obstacles) is bool(broken)
