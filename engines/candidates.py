@@ -23,6 +23,7 @@ from engines.build.modules import PlanRefused, load
 from engines.build.plan import Module
 from engines.cache import EngineKey
 from engines.gpu import Gpu
+from engines.graph.drift import drift
 from engines.graph.errors import GraphError, NotOffered
 from engines.graph.fp16 import to_fp16
 from engines.graph.int8 import Calibrator, to_int8
@@ -39,6 +40,7 @@ from engines.store import EngineStore
 _TRIAL = "SM89"
 """What TensorRT for RTX builds for where there is no GPU: whether the model can be built at all."""
 _MOST_AT_ONCE = 16
+_MOST_TOLD = 3  # nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +204,21 @@ def candidates(
 def _on_cpu(package: ModelPackage, graphs: Graphs, bench: Bench) -> Candidate:
     key = onnx_runtime_key(package, graphs.precision)
     bench.store.cache.get_or_build(key, lambda target: target.write_bytes(graphs.cpu))
-    return _compared(Candidate(key, len(graphs.cpu), 0.0, graphs.kept, None), package, bench)
+    made = _compared(Candidate(key, len(graphs.cpu), 0.0, graphs.kept, None), package, bench)
+    if made.parity is None or made.parity.agrees or graphs.precision == "fp32":
+        return made
+    return replace(made, notes=(*made.notes, _where_it_drifts(package, graphs)))
+
+
+def _where_it_drifts(package: ModelPackage, graphs: Graphs) -> str:
+    """Say which nodes take a precision away from FP32, for whoever wants to keep them in it."""
+    reference = parse_model(package.model.read_bytes(), str(package.model))
+    samples = check_samples(package, batch=1)
+    try:
+        found = drift(reference, onnx.load_model_from_string(graphs.cpu), samples)
+    except GraphError as error:
+        return f"which nodes take it away from fp32 cannot be told: {error}"
+    return f"away from fp32 most: {'; '.join(map(str, found[:_MOST_TOLD]))}"
 
 
 def _on_gpu(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,19 +71,25 @@ def run(model: onnx.ModelProto, samples: Sequence[Feeds], *, fused: bool = True)
         raise GraphError(f"ONNX Runtime cannot run the graph: {error}") from error
 
 
-def observe(model: onnx.ModelProto, samples: Sequence[Feeds]) -> dict[str, Seen]:
-    """Return the largest value and the size of every floating tensor between the nodes."""
-    opened = onnx.ModelProto()
-    opened.CopyFrom(model)
+def opened(model: onnx.ModelProto, names: Container[str] | None = None) -> onnx.ModelProto:
+    """Return a copy that also gives what its nodes give: of those names, or all."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
     outputs = {output.name for output in model.graph.output}
     for node in model.graph.node:
         for name in node.output:
-            if name and name not in outputs:
-                opened.graph.output.append(onnx.ValueInfoProto(name=name))
+            if name and name not in outputs and (names is None or name in names):
+                copy.graph.output.append(onnx.ValueInfoProto(name=name))
+    return copy
+
+
+def observe(model: onnx.ModelProto, samples: Sequence[Feeds]) -> dict[str, Seen]:
+    """Return the largest value and the size of every floating tensor between the nodes."""
+    all_open = opened(model)
     found: dict[str, Seen] = {}
     for feeds in samples:
         batch = len(next(iter(feeds.values())))
-        results = run(opened, [feeds])[0]
+        results = run(all_open, [feeds])[0]
         for name, value in {**feeds, **results}.items():
             if value.dtype.kind != "f":
                 continue

@@ -53,6 +53,7 @@ def test_the_documented_commands_bring_a_model_from_its_file_to_the_served_engin
     assert "4 samples, and what FP32 answers" in done.stdout
     assert re.search(r"onnxruntime +fp32 .*may serve", done.stdout)
     assert re.search(r"onnxruntime +int8 .*stays out", done.stdout)
+    assert re.search(r"int8: away from fp32 most: '\w+' \(\w+\) adds [\d.]+%", done.stdout)
     assert "fp32 serves meshnet-brain-tissue: off by" in done.stdout
     assert "Grey matter (SCT 389081007), volume in ml" in done.stdout
 
