@@ -258,11 +258,15 @@ class Daemon:
         interval = watchdog_interval_s()
         next_sign = time.monotonic()
         engines_told = False
+        told = ""
         while not self._stopping.wait(_ROUND_S):
             if not engines_told and self._coordinator.engines_ready:
-                notify("STATUS=Engines ready")
                 engines_told = True
                 self._tell_health()
+            # One line says both, for systemd keeps the last alone.
+            if (status := self._status()) != told:
+                notify(f"STATUS={status}")
+                told = status
             if not self._coordinator.running:
                 raise DaemonError("The analysis stopped by itself; its log line is above.")
             if not self._keeper.running:
@@ -277,6 +281,12 @@ class Daemon:
             if interval is not None and not stalled and time.monotonic() >= next_sign:
                 notify(ALIVE)
                 next_sign = time.monotonic() + interval
+
+    def _status(self) -> str:
+        """Return the line that `systemctl status` shows."""
+        engines = "ready" if self._coordinator.engines_ready else "loading"
+        broker = "connected" if self._broker.connected else self._broker.reason
+        return f"Engines {engines}; broker {broker}"
 
     def _standing(self) -> Standing:
         """Return what the rooms know, for a scrape of the metrics."""
@@ -313,8 +323,6 @@ class Daemon:
 
     def _on_broker(self, state: PublisherState) -> None:
         self.metrics.broker_connected.set(state.connected)
-        if state.connected != self._broker.connected:
-            notify(f"STATUS=Broker {'connected' if state.connected else state.reason}")
         self._broker = state
         self._tell_health()
 

@@ -74,3 +74,8 @@ def test_all_of_it_stands_in_an_audit_that_is_whole(site: LocalSite) -> None:
     } <= acts
     checked = site.appliance.run_cli("audit", "verify")
     assert checked.returncode == 0, checked.stdout
+
+
+def test_the_service_manager_shows_engines_and_broker_in_one_line(site: LocalSite) -> None:
+    assert site.appliance.stop() == 0
+    site.appliance.start(wait_for="STATUS=Engines ready; broker connected")
