@@ -57,7 +57,8 @@ def test_every_command_of_the_page_is_carried_out_and_every_placeholder_is_known
         *walk.steps(walk.CENTRAL, 1, 6),
         *walk.steps(walk.UPDATE, 0, 0),
     }
-    others = [one for one in commands(PAGE) if one not in done]
+    # No virtual machine has a GPU.
+    others = [one for one in commands(PAGE) if one not in done and one.section != "On a Jetson"]
     # Each of these is a command that is proved elsewhere, or that only shows something.
     assert [one.text for one in others] == [
         "./tools/demo.sh",
