@@ -188,7 +188,7 @@ def test_a_physician_says_a_word_and_it_is_counted_and_sent(
         # The mind is changed; the last word counts.
         about_the_flag(page).get_by_label("Agree", exact=True).check()
         page.click(".judged button.main")
-        page.wait_for_function("document.querySelector('.mine strong').innerText === 'Agree'")
+        page.wait_for_function("() => document.querySelector('.mine strong').innerText === 'Agree'")
         shoot(page, "word-en")
 
         page.goto(f"{address}/statistics")

@@ -139,7 +139,7 @@ def _viewer(page: Page, address: str, loads: int, slices: int) -> list[Row]:
     firsts: list[float] = []
     for _ in track(range(loads), "Page loads"):
         page.goto(address)
-        page.wait_for_function("performance.getEntriesByName('first-image').length > 0")
+        page.wait_for_function("() => performance.getEntriesByName('first-image').length > 0")
         firsts.append(page.evaluate("performance.getEntriesByName('first-image')[0].startTime"))
     page.wait_for_function(_LOADED, arg=slices, timeout=_FINAL_S * 1000)
     all_ms: float = page.evaluate("performance.now()")
