@@ -8,6 +8,8 @@
 
 namespace {
 
+constexpr int MAJOR = 8, MINOR = 7;  // as a Jetson Orin's
+
 struct Report {
     ~Report();
 };
@@ -71,13 +73,16 @@ CUresult cuDeviceGetName(char* name, int size, CUdevice)
 
 CUresult cuDeviceComputeCapability(int* major, int* minor, CUdevice)
 {
-    *major = 8, *minor = 7;  // a Jetson Orin's
+    *major = MAJOR, *minor = MINOR;
     return CUDA_SUCCESS;
 }
 
-CUresult cuDeviceGetAttribute(int* value, CUdevice_attribute, CUdevice)
+CUresult cuDeviceGetAttribute(int* value, CUdevice_attribute which, CUdevice)
 {
-    return *value = 1, CUDA_SUCCESS;
+    *value = which == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR   ? MAJOR
+             : which == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR ? MINOR
+                                                                     : 1;
+    return CUDA_SUCCESS;
 }
 
 CUresult cuGetErrorName(CUresult result, const char** text)

@@ -214,6 +214,18 @@ def test_whichever_call_of_the_driver_fails_it_is_an_error_and_nothing_stays(
     assert "ERROR" not in re.sub(r"CUDA_ERROR_\w+", "", done.stderr)
 
 
+def test_the_check_of_an_appliance_sees_the_gpu_and_pycuda(machine: Stage) -> None:
+    done = machine.run(
+        "from pycuda_scene import *\n"
+        "from engines.stack import stack_here\n"
+        "found = stack_here()\n"
+        "print(found.gpu.name, found.gpu.capability, found.pycuda)\n"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"stand-in SM87 \d{4}\.\d+\n", done.stdout)
+    nothing_left(machine)
+
+
 def test_the_suite_of_all_runtimes_passes_over_the_real_pycuda(machine: Stage) -> None:
     suite = Path(__file__).with_name("test_runtime_conformance.py")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "pycuda"]
