@@ -15,6 +15,7 @@ from edge.console.acknowledgements import Acknowledgements
 from edge.console.cards import Card, Delivery
 from edge.keys import DeviceKeys
 from edge.store.journal import Journal, StudyState
+from edge.store.keeping import held, latest
 from edge.store.lookup import (
     AlertLine,
     StudyLine,
@@ -24,7 +25,6 @@ from edge.store.lookup import (
     list_alerts,
     list_priors,
     list_series,
-    list_studies,
     sealed_alert,
 )
 from edge.store.study_key import SealBroken
@@ -56,9 +56,30 @@ class History:
         self._acknowledgements = acknowledgements
 
     def cards(self, limit: int) -> list[Card]:
-        """Return the cards of the latest studies, newest first."""
-        lines = list_studies(self._journal, self._keys().storage, limit)
-        return [self._card(line) for line in lines if line.instances or line.erased]
+        """Return the cards of the latest studies, newest first.
+
+        A study that is damaged on the disk is one that nobody looked at, and hides no other.
+
+        Raises
+        ------
+        SealBroken
+            If none opens that is here: the keys may be of another device.
+        """
+        found: list[Card] = []
+        broken: SealBroken | None = None
+        opens = False
+        for study in latest(self._journal, limit):
+            try:
+                card = self.card(study)
+                opens |= card is not None and not card.erased
+            except SealBroken as error:
+                log.warning("Study %d is damaged on the disk", study)
+                broken, card = error, self._damaged(study)
+            if card is not None:
+                found.append(card)
+        if broken is not None and not opens:
+            raise broken
+        return found
 
     def card(self, study: int) -> Card | None:
         """Return the card of one study, or None when there is no such study."""
@@ -104,6 +125,13 @@ class History:
             if line.urgency == "drill" and now - line.created < _DRILL_SHOWN_S:
                 return line.created, delivery_of(line)
         return 0.0, None
+
+    def _damaged(self, study: int) -> Card | None:
+        """Return the card of a study of which only its number and when it came can be read."""
+        for one in held(self._journal, [study]):
+            nothing = Arrived.nothing(study, one.first_byte, one.last_byte)
+            return Card(replace(nothing, images=one.images, quarantined=True))
+        return None
 
     def _card(self, line: StudyLine) -> Card:
         if line.erased is not None:

@@ -29,6 +29,7 @@ from edge.console.pictures import PictureSeries
 from edge.console.visits import Visit, page
 from edge.console.words import _
 from edge.store.heatmaps import KeptHeatmap
+from edge.store.study_key import SealBroken
 
 # Level and width in HU, as radiology departments use them for CT.
 PRESETS = {
@@ -55,7 +56,17 @@ def routes() -> list[Route]:
 
 
 def _show(visit: Visit) -> Response:
-    study = visit.number("study")
+    try:
+        return _page(visit, visit.number("study"))
+    except SealBroken:
+        return visit.refuse(
+            500,
+            "This study is damaged on the disk",
+            "Nobody can read it here. An administrator can erase it; then have it sent again.",
+        )
+
+
+def _page(visit: Visit, study: int) -> Response:
     card = _card(visit, study)
     if card is None:
         return visit.refuse(

@@ -141,6 +141,13 @@ def oldest(journal: Journal, limit: int) -> list[Held]:
     return [_held(row) for row in rows]
 
 
+def latest(journal: Journal, limit: int) -> list[int]:
+    """Return the latest studies by number, erased ones among them, the newest first."""
+    with journal.reading() as read:
+        rows = read.execute("SELECT id FROM studies ORDER BY id DESC LIMIT ?", (limit,)).fetchall()
+    return [row["id"] for row in rows]
+
+
 def orders(journal: Journal, numbers: Iterable[int]) -> list[OrderLine]:
     """Return some orders to erase a study."""
     some = "SELECT * FROM erasures WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"

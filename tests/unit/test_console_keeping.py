@@ -13,6 +13,7 @@ from erasing import eraser, order
 from edge.config import Storage
 from edge.console.accounts import Role, User
 from edge.console.acknowledgements import Acknowledgements
+from edge.console.cards import Tone
 from edge.console.database import ConsoleDatabase
 from edge.console.history import History
 from edge.console.keeping import Keeping
@@ -22,6 +23,7 @@ from edge.keys import DeviceKeys, init_device, pseudonym
 from edge.store.erasure import Hindrance
 from edge.store.journal import StudyState
 from edge.store.studies import Store
+from edge.store.study_key import SealBroken
 
 OMAR = User(1, "Omar", Role.ADMIN, None, 1.0, 0.0, external=False)
 ENGLISH = language("en")
@@ -101,6 +103,36 @@ def test_a_study_that_is_damaged_is_shown_by_its_number_and_can_be_erased(
     assert (line.who, line.reason, line.refused) == ("console:Omar (admin)", "damaged", None)
     assert line.removed is not None
     assert keeping.doomed([1]) == keeping.oldest(9) == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE studies SET identity = randomblob(80) WHERE id = 2",
+        "UPDATE studies SET wrapped_key = randomblob(40) WHERE id = 2",
+    ],
+    ids=["names", "key"],
+)
+def test_a_study_that_is_damaged_is_on_the_board_as_not_analysed_and_hides_no_other(
+    store: Store, keys: DeviceKeys, history: History, damage: str
+) -> None:
+    for number in (1, 2, 3):
+        come(store, keys, number, f"P-{number}")
+    eraser(store).erase(order(3))
+    with store.journal.transaction() as write:
+        write.execute(damage)
+    tones = {card.study: card.tone for card in history.cards(9)}
+    assert tones == {3: Tone.ERASED, 2: Tone.NOT_ANALYSED, 1: Tone.WAITING}
+
+
+def test_where_no_study_opens_the_keys_are_said_to_be_of_another_device(
+    store: Store, keys: DeviceKeys, history: History
+) -> None:
+    come(store, keys, 1, "P-1")
+    with store.journal.transaction() as write:
+        write.execute("UPDATE studies SET wrapped_key = randomblob(40)")
+    with pytest.raises(SealBroken, match="another device"):
+        history.cards(9)
 
 
 def test_what_stands_in_the_way_of_an_order_is_said_in_words(
