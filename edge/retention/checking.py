@@ -9,6 +9,7 @@ from datetime import datetime
 
 from edge.config import Config
 from edge.grades import CheckResult, Grade
+from edge.store.ages import ages
 from edge.store.journal import Journal, JournalError
 from edge.store.keeping import Rule, overdue, usage
 
@@ -24,12 +25,22 @@ def check_retention(config: Config) -> Iterator[CheckResult]:
         return
     try:
         with closing(Journal(file, read_only=True)) as journal:
-            here, held = usage(journal), overdue(journal, rule, time.time())
+            now = time.time()
+            here, held = usage(journal), overdue(journal, rule, now)
+            doubted = sum(age.doubted for age in ages(journal, now).values())
     except JournalError:
         return  # said of the journal
     if here.oldest is not None:
         since = datetime.fromtimestamp(here.oldest).astimezone()
         text += f"; {here.studies} since {since:%Y-%m-%d}, {here.bytes / 1e9:.1f} GB"
+    if doubted:
+        yield CheckResult(
+            "retention clock",
+            Grade.WARNING,
+            f"{doubted} {'study' if doubted == 1 else 'studies'} came while the clock was wrong",
+            "They count as come with the next study that came while it was right. Have the clock "
+            "set by the network (systemd-timesyncd or chrony).",
+        )
     if not held:
         yield CheckResult("retention", Grade.GOOD, text)
         return

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from edge.config import Storage
+from edge.store.ages import ages
 from edge.store.journal import Journal
 
 _AT_ONCE = 100
@@ -15,7 +16,7 @@ _GRACE_S = 86400.0
 # What stands in the way of an erasure that nobody asked for, as far as the journal knows: as
 # `edge.store.erasure.hindrance` has it.
 _SETTLED = """
-    SELECT id, first_byte, last_byte FROM studies
+    SELECT id FROM studies
     WHERE state != 'erased' AND state IN ('decided', 'quarantined') AND id > ?
         AND NOT EXISTS (SELECT 1 FROM outbox WHERE study_id = studies.id
             AND settled IS NULL AND lapsed IS NULL)
@@ -71,15 +72,6 @@ class Usage:
     studies: int
     bytes: int
     oldest: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A study that central has had all of. Times are seconds since the epoch."""
-
-    study_id: int
-    first_byte: float
-    last_byte: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,12 +197,8 @@ def overdue(journal: Journal, rule: Rule, now: float) -> int:
     """
     if rule.seconds is None:
         return 0
-    with journal.reading() as read:
-        (held,) = read.execute(
-            "SELECT COUNT(*) FROM studies WHERE state != 'erased' AND last_byte < ?",
-            (now - rule.seconds - _GRACE_S,),
-        ).fetchone()
-    return int(held)
+    due = now - rule.seconds - _GRACE_S
+    return sum(age.latest < due for age in ages(journal, now).values())
 
 
 def to_go(journal: Journal, rule: Rule, now: float) -> Iterator[tuple[int, str]]:
@@ -227,21 +215,22 @@ def to_go(journal: Journal, rule: Rule, now: float) -> Iterator[tuple[int, str]]
     now : float
         Seconds since the epoch.
     """
-    last = 0
+    last, come = 0, ages(journal, now)
     while found := _settled(journal, last):
-        for kept in found:
-            last = kept.study_id
-            if rule.seconds is not None and kept.last_byte < now - rule.seconds:
-                yield kept.study_id, f"keep_days = {rule.seconds / 86400:g}"
+        for study_id in found:
+            last = study_id
+            age = come.get(study_id)
+            if age is None:
+                return  # it came since, and so did those after it
+            if rule.seconds is not None and age.latest < now - rule.seconds:
+                yield study_id, f"keep_days = {rule.seconds / 86400:g}"
             elif rule.bytes is not None and usage(journal).bytes > rule.bytes:
-                yield kept.study_id, f"keep_gb = {rule.bytes / 1e9:g}"
-            elif kept.first_byte > now:
-                continue  # it came while the clock was wrong, and says nothing of later ones
-            elif rule.seconds is None or kept.first_byte >= now - rule.seconds:
+                yield study_id, f"keep_gb = {rule.bytes / 1e9:g}"
+            elif rule.seconds is None or age.came >= now - rule.seconds:
                 return  # those that came later are younger still
 
 
-def _settled(journal: Journal, after: int) -> list[Kept]:
+def _settled(journal: Journal, after: int) -> list[int]:
     with journal.reading() as read:
         rows = read.execute(_SETTLED, (after, _AT_ONCE)).fetchall()
-    return [Kept(*row) for row in rows]
+    return [row["id"] for row in rows]

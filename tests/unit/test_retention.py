@@ -22,6 +22,7 @@ from edge.metrics import Metrics
 from edge.retention.checking import check_retention
 from edge.retention.eraser import Eraser, Surroundings
 from edge.retention.keeper import Keeper
+from edge.store.ages import ages
 from edge.store.erasure import Erased
 from edge.store.journal import StudyState
 from edge.store.keeping import Rule, overdue, to_go, usage
@@ -29,7 +30,8 @@ from edge.store.lookup import list_studies
 from edge.store.studies import Store
 
 DAY = 86400.0
-NOW = 100 * DAY
+BEGAN = 1_767_225_600.0  # 2026-01-01
+NOW = BEGAN + 100 * DAY
 MONTH = Rule(seconds=30 * DAY, bytes=None)
 
 
@@ -41,7 +43,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def study(store: Store, number: int, *, day: float, settled: bool = True) -> None:
     """Have study `number` come on a day, and be told of."""
-    store.keep(arrival(study=f"{STUDY}.{number}", at=day * DAY), PIXELS)
+    store.keep(arrival(study=f"{STUDY}.{number}", at=BEGAN + day * DAY), PIXELS)
     tell(store, number, settled=settled)
 
 
@@ -85,7 +87,7 @@ def test_what_is_older_goes_the_oldest_first(store: Store) -> None:
 def test_a_study_that_got_an_image_lately_is_as_young_as_that(store: Store) -> None:
     study(store, 1, day=10)
     study(store, 2, day=20)
-    store.keep(arrival(2, study=f"{STUDY}.1", at=95 * DAY), PIXELS)
+    store.keep(arrival(2, study=f"{STUDY}.1", at=BEGAN + 95 * DAY), PIXELS)
     store.study_state(1, StudyState.DECIDED, 2)
     assert going(store, MONTH) == [2]
 
@@ -95,7 +97,7 @@ def test_above_a_size_the_oldest_go_and_no_more_than_needed(store: Store) -> Non
         study(store, number, day=90 + number)
     whole = usage(store.journal)
     assert whole.studies == 5
-    assert whole.oldest == 91 * DAY
+    assert whole.oldest == BEGAN + 91 * DAY
     assert going(store, Rule(None, whole.bytes)) == []
     assert going(store, Rule(None, whole.bytes // 5 * 3)) == [1, 2]
     assert usage(store.journal).bytes == whole.bytes // 5 * 3
@@ -104,25 +106,56 @@ def test_above_a_size_the_oldest_go_and_no_more_than_needed(store: Store) -> Non
 def test_what_is_not_decided_or_not_delivered_stays_however_old(store: Store) -> None:
     study(store, 1, day=1, settled=False)
     study(store, 2, day=2)
-    store.keep(arrival(2, study=f"{STUDY}.2", at=3 * DAY), PIXELS)  # receiving again
+    store.keep(arrival(2, study=f"{STUDY}.2", at=BEGAN + 3 * DAY), PIXELS)  # receiving again
     study(store, 3, day=3)
     store.study_state(3, StudyState.QUARANTINED, 1)
     assert going(store, replace(MONTH, bytes=1)) == [3]
     assert overdue(store.journal, MONTH, NOW) == 2
 
 
-def test_a_study_that_came_while_the_clock_was_ahead_holds_up_no_other(store: Store) -> None:
-    study(store, 1, day=400)
-    study(store, 2, day=10)
-    assert going(store, MONTH) == [2]
+@pytest.mark.parametrize("wrong", [-20000, -400, 400], ids=["never set", "put back", "ahead"])
+def test_a_study_that_came_while_the_clock_was_wrong_is_as_old_as_the_next_and_holds_up_no_other(
+    store: Store, wrong: float
+) -> None:
+    study(store, 1, day=10)
+    study(store, 2, day=wrong)
+    assert going(store, MONTH) == [1], "nobody knows whether the second is old"
+    study(store, 3, day=20)
+    study(store, 4, day=wrong)
+    study(store, 5, day=99)
+    assert overdue(store.journal, MONTH, NOW) == 2
+    assert going(store, MONTH) == [2, 3]
+    assert overdue(store.journal, MONTH, NOW) == 0
+    assert [age.doubted for age in ages(store.journal, NOW).values()] == [True, False]
+    assert [number for number, _ in to_go(store.journal, MONTH, NOW + 40 * DAY)] == [4, 5]
+
+
+def test_an_image_that_came_while_the_clock_was_wrong_makes_its_study_no_older(
+    store: Store,
+) -> None:
+    for number, day in ((1, 10), (2, 99)):
+        study(store, number, day=day)
+    for instance, day in ((2, -400), (3, 400)):
+        store.keep(arrival(instance, study=f"{STUDY}.1", at=BEGAN + day * DAY), PIXELS)
+        store.study_state(1, StudyState.DECIDED, instance)
+        assert going(store, MONTH) == []
+    assert [number for number, _ in to_go(store.journal, MONTH, NOW + 40 * DAY)] == [1, 2]
 
 
 def test_many_studies_are_looked_at_in_turn(store: Store) -> None:
     for number in range(1, 121):
-        store.keep(arrival(study=f"{STUDY}.{number}", at=number / 10 * DAY), b"image")
+        store.keep(arrival(study=f"{STUDY}.{number}", at=BEGAN + number / 10 * DAY), b"image")
         store.study_state(number, StudyState.DECIDED, 1)
     asked = [number for number, _ in to_go(store.journal, MONTH, NOW)]
     assert asked == list(range(1, 121)), "those that stay for another reason hold up nobody"
+
+
+def test_a_slow_sender_whose_study_is_numbered_late_is_not_taken_for_a_wrong_clock(
+    store: Store,
+) -> None:
+    study(store, 1, day=90)
+    study(store, 2, day=90 - 600 / DAY)
+    assert not any(age.doubted for age in ages(store.journal, NOW).values())
 
 
 # The keeper
@@ -235,6 +268,13 @@ def test_check_says_how_long_studies_are_kept_and_which_should_be_gone(tmp_path:
     assert said.startswith("studies are kept for 30 days and up to 500 GB; 1 since 20")
     with closing(Store(tmp_path / "studies", device_key=DEVICE_KEY, reserve_bytes=0)) as store:
         store.keep(arrival(study=f"{STUDY}.2", at=10.0), PIXELS)
+    clock, *_ = check_retention(load_config(file))
+    assert (clock.name, clock.grade) == ("retention clock", Grade.WARNING)
+    assert clock.text == "1 study came while the clock was wrong"
+    month_ago = time.time() - 32 * DAY
+    with closing(Store(tmp_path / "late", device_key=DEVICE_KEY, reserve_bytes=0)) as store:
+        store.keep(arrival(study=f"{STUDY}.3", at=month_ago), PIXELS)
+    file.write_text(file.read_text("utf-8").replace('"studies"', '"late"'), encoding="utf-8")
     grade, said = retention(file)
     assert grade is Grade.WARNING
     assert said.endswith("1 should be gone")
