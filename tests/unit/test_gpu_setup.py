@@ -156,6 +156,15 @@ def test_a_build_that_fails_is_tried_again_the_next_time(cuda: Path, tmp_path: P
     assert len(made) == 2
 
 
+@pytest.mark.parametrize(
+    ("processors", "gigabytes", "files"), [(6, 4, 2), (6, 1, 1), (6, 8, 4), (2, 24, 2), (12, 64, 4)]
+)
+def test_as_many_files_are_compiled_at_once_as_there_is_memory_for(
+    processors: int, gigabytes: int, files: int
+) -> None:
+    assert pycuda.at_once(processors, gigabytes << 30) == files
+
+
 def test_the_lock_names_pycuda_and_what_it_is_built_with() -> None:
     own, others = pycuda.locked()
     assert own.startswith(f"pycuda=={pycuda.version()} ")

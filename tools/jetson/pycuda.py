@@ -17,7 +17,8 @@ from tools.jetson.toolkit import Missing, Toolkit
 from tools.locks import ROOT
 
 LOCK = ROOT / "requirements" / "jetson.lock"
-_MOST_AT_ONCE = 4  # a compiler takes up to 1 GB for one of its files
+_MOST_AT_ONCE = 4
+_FOR_EACH = 2 << 30  # a compiler takes up to 1 GB for one of its files, and others want memory too
 # What pip finds in a user's home; pycuda's own configuration stands beside it.
 _OF_PIP = (".config", ".pip", ".netrc")
 
@@ -60,6 +61,11 @@ def version() -> str:
     return locked()[0].split()[0].removeprefix("pycuda==")
 
 
+def at_once(processors: int, memory: int) -> int:
+    """Return how many files to compile side by side; a small Jetson has 4 GB for six processors."""
+    return max(1, min(processors, memory // _FOR_EACH, _MOST_AT_ONCE))
+
+
 def build(toolkit: Toolkit, *, target: Path | None = None, flags: str = "") -> None:
     """Build it and install it, with what it needs.
 
@@ -94,7 +100,10 @@ def build(toolkit: Toolkit, *, target: Path | None = None, flags: str = "") -> N
             _CONFIGURATION.format(
                 root=str(toolkit.root),
                 driver=str(toolkit.driver),
-                at_once=min(os.cpu_count() or 1, _MOST_AT_ONCE),
+                at_once=at_once(
+                    os.cpu_count() or 1,
+                    os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+                ),
             ),
             encoding="utf-8",
         )
