@@ -163,6 +163,7 @@ class FolderDoor:
         # From here on, the thread's alone.
         self._resting: dict[str, Resting] = {}
         self._left: dict[str, Sight] = {}  # what cannot be removed, or put aside
+        self._closed: dict[str, Sight] = {}  # as their writers left them
         self._sender = 0  # associations count up from 1; what comes here together, down from -1
         self._brought_at: float | None = None  # when its last file came, monotonic
         self._said = ""
@@ -242,6 +243,7 @@ class FolderDoor:
                     self._look_at(str(Path(top) / name), name, at, look)
         self._resting = look.seen
         self._left = {path: one for path, one in self._left.items() if path in look.left}
+        self._closed = {path: one for path, one in self._closed.items() if path in look.seen}
         self._events.forget(look.written - look.seen.keys())
 
     def _look_at(self, path: str, name: str, at: int, look: _Round) -> None:
@@ -259,7 +261,10 @@ class FolderDoor:
         state = Resting(sight, look.now) if before is None else before.seen(sight, look.now)
         look.seen[path] = state
         quiet_s = self._settings.quiet_s
-        if path in look.written:
+        if path in look.closed:
+            self._closed[path] = sight
+        # The system calls a change of rights a change of the file.
+        if path in look.written and not sight.same_content(self._closed.get(path)):
             quiet_s = max(quiet_s, _OPEN_S)
         elif not sight.size:
             quiet_s = max(quiet_s, _EMPTY_S)

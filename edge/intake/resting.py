@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,10 @@ class Sight:
     def of(cls, seen: os.stat_result) -> Sight:
         """Return what tells that a file has not changed."""
         return cls(seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
+
+    def same_content(self, other: Sight | None) -> bool:
+        """Return whether at most the rights differ from another sight of it."""
+        return other is not None and replace(other, rights=self.rights) == self
 
 
 @dataclass(frozen=True, slots=True)

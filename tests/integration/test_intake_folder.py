@@ -126,6 +126,13 @@ def test_a_file_that_is_still_being_written_is_not_touched(tmp_path: Path) -> No
         assert len(one.refused()) == 1
 
 
+def test_a_change_of_rights_after_the_close_is_not_taken_for_writing(tmp_path: Path) -> None:
+    with watched(tmp_path, quiet_s=1.0) as one:
+        file = one.write("a.dcm", b"no DICOM, and so it is put aside when it rests")
+        file.chmod(0o640)
+        one.wait_for(lambda: bool(one.refused()))
+
+
 def test_what_lay_there_at_the_start_is_taken_when_it_rests(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "scan.dcm").write_bytes(slice_of(1))
