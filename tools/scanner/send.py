@@ -31,6 +31,7 @@ from tools.scanner.tls import Tls
 from tools.scanner.why import CONNECT_TIMEOUT_S, UNKNOWN_HOST, why_not
 
 CALLING_AE_TITLE = "SCANNER"
+ASSOCIATE_TIMEOUT_S = 15.0  # a busy receiver takes seconds
 ANSWER_TIMEOUT_S = 60.0
 VERIFICATION = "1.2.840.10008.1.1"
 
@@ -311,7 +312,7 @@ def _associate(
     """An association that is released at the end, and aborted if the end is an exception."""
     ae = AE(ae_title=manner.calling)
     ae.connection_timeout = CONNECT_TIMEOUT_S
-    ae.acse_timeout = CONNECT_TIMEOUT_S
+    ae.acse_timeout = ASSOCIATE_TIMEOUT_S
     ae.dimse_timeout = ANSWER_TIMEOUT_S
     ae.network_timeout = None  # a slow --rate leaves the line idle, and that is no fault
     try:
