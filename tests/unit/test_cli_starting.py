@@ -15,3 +15,20 @@ def test_a_command_begins_without_loading_a_decoder_dicom_or_a_model() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert began.stdout.split() == []
+
+
+def test_ctrl_c_while_a_command_is_still_loading_ends_it_without_a_word() -> None:
+    program = (
+        "import sys\n"
+        "class Pressed:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'edge.cli':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Pressed())\n"
+        "from edge.__main__ import main\n"
+        "sys.exit(main())"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
