@@ -12,6 +12,7 @@ from pathlib import Path
 from edge.alerts.bell import Bell
 from edge.alerts.broker import BrokerError, broker_settings
 from edge.alerts.connection import Connection, Session
+from edge.alerts.follow_up import FollowUps
 from edge.alerts.sealing import MAX_RECIPIENTS
 from edge.config import Config, ConfigError, load_config
 from edge.console import certificate as console
@@ -49,6 +50,7 @@ def check(file: Path) -> list[CheckResult]:
         check_retention,
         _gpu,
         _models,
+        _follow_up,
         check_dicom,
         _folder,
         _web,
@@ -191,6 +193,26 @@ def _models(config: Config) -> Iterator[CheckResult]:
         )
     for one in found:
         yield _model(one, shelf, config.analysis.threads)
+
+
+def _follow_up(config: Config) -> Iterator[CheckResult]:
+    if config.alerts.follow_up is None:
+        return
+    name = "follow-up"
+    try:
+        codes = FollowUps.read(config.alerts.follow_up).codes
+        packages = [one.package for one in Shelf.of(config).look() if one.package]
+    except (ConfigError, OSError) as error:
+        yield CheckResult(name, Grade.BAD, str(error))
+        return
+    stated = {spec.code.key for one in packages for spec in one.findings}
+    stated |= {spec.code.key for one in packages for spec in one.volumes}
+    text = f"a next look for {len(codes & stated)} of {len(stated)} findings"
+    if unknown := sorted(codes - stated):
+        advice = f"No model states {', '.join(unknown)}. `scanside models show` prints the codes."
+        yield CheckResult(name, Grade.WARNING, text, advice)
+        return
+    yield CheckResult(name, Grade.GOOD, text)
 
 
 def _model(found: Found, shelf: Shelf, threads: int) -> CheckResult:

@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from edge.alerts.broker import broker_settings
 from edge.alerts.drill import DrillSchedule, send_drill
+from edge.alerts.follow_up import FollowUps
 from edge.alerts.letters import Post
 from edge.alerts.message import Alert
 from edge.alerts.publisher import Publisher, PublisherState
@@ -163,6 +164,7 @@ class Daemon:
             audit=self._audit,
             metrics=self.metrics,
             on_told=self._on_told,
+            follow_ups=FollowUps.read(alerts.follow_up),
             results=None if self._results is None else self._results.desk,
         )
         models = Models(self._packages, config.analysis.threads, shelf, self._note_engine)

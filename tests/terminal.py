@@ -12,6 +12,7 @@ from findings import finding, package, series
 from prometheus_client import CollectorRegistry
 
 from edge.alerts.decision import decide
+from edge.alerts.follow_up import FollowUps
 from edge.alerts.policy import next_alert
 from edge.alerts.reception import ReceiptRules
 from edge.analysis.herald import Herald
@@ -97,6 +98,7 @@ def tell_of_a_bleed(store: Store, ring: KeyRing) -> None:
         audit=Audit(store.journal, lambda: ring.current.own.signing),
         metrics=Metrics(CollectorRegistry()),
         on_told=lambda _study, _alert: None,
+        follow_ups=FollowUps({}),
     )
     engines = {package().name: ("onnxruntime", "fp32")}
     herald.tell(study, decision, step, StudyState.DECIDED, engines)

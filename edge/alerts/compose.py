@@ -49,6 +49,8 @@ class StudyFacts:
         In the engine: in all, and after the last byte.
     progression : message.Progression or None
         What changed since an earlier study.
+    follow_up : message.FollowUp or None
+        What the site's protocol has next.
     """
 
     study_uid: str
@@ -61,6 +63,7 @@ class StudyFacts:
     inference_ms: float
     tail_inference_ms: float
     progression: message.Progression | None = None
+    follow_up: message.FollowUp | None = None
 
 
 def compose(
@@ -129,6 +132,7 @@ def compose(
             for uid, model, volume in volumes[:_FINDINGS]
         ),
         progression=facts.progression,
+        follow_up=facts.follow_up,
         timing=message.Timing(
             first_byte=_moment(facts.first_byte),
             last_byte=_moment(facts.last_byte) if decision.complete else None,

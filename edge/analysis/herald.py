@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 
 from edge.alerts.compose import Names, StudyFacts, compose, identity_of
 from edge.alerts.decision import StudyDecision
+from edge.alerts.follow_up import FollowUps
 from edge.alerts.message import Alert, new_id
 from edge.alerts.policy import Step, Told
 from edge.alerts.reception import ReceiptRules
@@ -51,6 +52,8 @@ class Herald:
     metrics : Metrics
     on_told : callable
         Is given the study's number and the alert, once both are kept; must not block.
+    follow_ups : FollowUps
+        What the site does next, for what is flagged.
     results : Desk or None
         Queues what goes to the PACS; None: nothing does.
     """
@@ -66,6 +69,7 @@ class Herald:
         audit: Audit,
         metrics: Metrics,
         on_told: Callable[[int, Alert], None],
+        follow_ups: FollowUps,
         results: Desk | None = None,
     ) -> None:
         self._ring = ring
@@ -76,6 +80,7 @@ class Herald:
         self._audit = audit
         self._metrics = metrics
         self._on_told = on_told
+        self._follow_ups = follow_ups
         self._results = results
 
     def tell(
@@ -97,7 +102,9 @@ class Herald:
         decided = datetime.now(timezone.utc)
         said: list[Alert] = []
         facts = replace(
-            self._facts(study, engines), progression=since(decision, study.first_byte, priors)
+            self._facts(study, engines),
+            progression=since(decision, study.first_byte, priors),
+            follow_up=None if step.status == "retracted" else self._follow_ups.of(decision),
         )
         keys = self._ring.current
 

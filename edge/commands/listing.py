@@ -173,6 +173,8 @@ def print_alert(body: bytes, *, as_json: bool) -> None:
     for one in alert.measurements:
         said = "flagged" if one.flagged else "not flagged"
         console.print(f"  {one.label}: {one.value:.1f} {one.unit}, {said}, by {one.model}")
+    if alert.follow_up is not None:
+        console.print(f"  Next: {alert.follow_up.text} ({alert.follow_up.source})")
     for flag in alert.quality:
         console.print(f"  Image quality: {flag.text}")
     for reason in alert.reasons:

@@ -160,6 +160,12 @@ class Alerts(Section):
         description="Send a test alarm whenever the last is so many hours old; 0: only by "
         "`scanside drill`. A server that expects them says when one is missed.",
     )
+    follow_up: File | None = Field(
+        None,
+        description="A TOML file with the next look that your protocol has for a flagged finding, "
+        "by its code, with its source; see docs/alerts.md. It stands in the alert and on the "
+        "console. Unset: none is suggested.",
+    )
     key_overlap_days: float = Field(
         30,
         gt=0,

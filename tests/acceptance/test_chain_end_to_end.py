@@ -9,6 +9,7 @@ import pytest
 from pydicom import Dataset
 
 from edge.alerts.decision import UNFAMILIAR
+from edge.alerts.message import FollowUp
 from tools.scanner import Manner, brain_mri_series, chest_xray_series, head_ct_series, send
 from tools.site import LocalSite
 from tools.watch import Followed, Watch
@@ -24,8 +25,14 @@ def watch() -> Watch:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, watch: Watch) -> Iterator[LocalSite]:
     folder = tmp_path_factory.mktemp("site")
+    protocol = folder / "follow-up.toml"
+    protocol.write_text(
+        '["SCT:1386000"]\nwithin_days = 1\ntext = "Repeat it."\nsource = "Protocol 3"\n', "utf-8"
+    )
     with LocalSite(
-        folder, on_alert=watch.on_alert, settings={"analysis": {"last_resort_s": 2}}
+        folder,
+        on_alert=watch.on_alert,
+        settings={"analysis": {"last_resort_s": 2}, "alerts": {"follow_up": str(protocol)}},
     ) as running:
         yield running
 
@@ -57,6 +64,7 @@ def test_a_head_ct_is_analysed_and_its_alert_is_opened_at_central(
     assert alert.model[0].name == "head-ct-hemorrhage"
     assert alert.patient.identity is None
     assert "not a diagnosis" in alert.notice
+    assert alert.follow_up == FollowUp(1, "Repeat it.", "Protocol 3")
 
 
 def test_a_study_no_model_is_for_is_told_of_as_not_analysed(site: LocalSite, watch: Watch) -> None:

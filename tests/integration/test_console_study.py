@@ -29,7 +29,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSite]:
     secret = folder / "password"
     secret.write_text(PASSWORD)
     watch = Watch()
-    with LocalSite(folder, on_alert=watch.on_alert) as running:
+    protocol = folder / "follow-up.toml"
+    protocol.write_text(
+        '["SCT:1386000"]\nwithin_days = 1\ntext = "Repeat the CT."\nsource = "Protocol 3"\n',
+        "utf-8",
+    )
+    settings = {"alerts": {"follow_up": str(protocol)}}
+    with LocalSite(folder, on_alert=watch.on_alert, settings=settings) as running:
         for name, role in (("Amina", "technician"), ("Field", "service")):
             running.appliance.run_cli(
                 "users", "add", name, "--role", role, "--password-file", str(secret)
@@ -214,6 +220,13 @@ def test_what_changed_since_an_earlier_study_stands_by_itself_with_its_uncertain
     since = page.get_by_role("region", name="Since an earlier study")
     expect(since).to_contain_text("flagged now and not then")
     expect(since).to_contain_text("Compare the images before you call it a change")
+
+
+def test_the_next_look_of_the_hospital_s_own_protocol_is_shown_with_its_source(page: Page) -> None:
+    following = page.get_by_role("region", name="Suggested next look")
+    expect(following).to_contain_text("Within 1 day · Repeat the CT. (Protocol 3)")
+    expect(following).to_contain_text("Your hospital's own protocol says so")
+    shoot(page, "study-whole", whole=True)
 
 
 def test_an_acknowledgement_that_did_not_get_through_is_said_to_have_failed(page: Page) -> None:

@@ -116,6 +116,7 @@ receipts = false
 receipts_from = ["ward"]
 escalate_after_s = 60
 drill_every_h = 24
+follow_up = "follow-up.toml"
 key_overlap_days = 7
 [log]
 level = "debug"
