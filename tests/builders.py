@@ -20,6 +20,7 @@ from pydicom.uid import (
     DigitalXRayImageStorageForPresentation,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    RLELossless,
 )
 
 STUDY = "1.2.826.0.1.3680043.10.1"
@@ -109,7 +110,9 @@ def part10(data_set: Dataset, *, syntax: str = ExplicitVRLittleEndian) -> bytes:
     data_set.file_meta.TransferSyntaxUID = UID(syntax)
     if UID(syntax).is_encapsulated and not data_set.PixelData.startswith(b"\xfe\xff\x00\xe0"):
         data_set.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        data_set.compress(UID(syntax), generate_instance_uid=False)
+        # Not GDCM's encoder of RLE: it ends the process on aarch64. Here it is decoded by our own.
+        plugin = "pydicom" if syntax == RLELossless else ""
+        data_set.compress(UID(syntax), generate_instance_uid=False, encoding_plugin=plugin)
     data_set.file_meta.MediaStorageSOPClassUID = data_set.get("SOPClassUID", CTImageStorage)
     data_set.file_meta.MediaStorageSOPInstanceUID = data_set.get("SOPInstanceUID", "1.2.3")
     if syntax == ExplicitVRBigEndian and data_set.get("BitsAllocated") == 16:
