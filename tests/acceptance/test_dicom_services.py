@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import queue
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,13 @@ pytestmark = pytest.mark.filterwarnings(
 
 ALERT_S = 60.0
 HOST = "127.0.0.1"
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Collect it here, where it is known why, and not in whichever test comes later."""
+    yield
+    gc.collect()
 
 
 def test_a_study_sent_over_tls_alone_is_an_alert_at_central(tmp_path: Path, watch: Watch) -> None:

@@ -172,7 +172,7 @@ def test_a_fhir_server_gets_a_report_and_an_observation_for_each_finding(
     assert report.get_resource_type() == "DiagnosticReport"
     assert report.status == "preliminary"  # nobody has confirmed it
     assert "not a diagnosis" in report.conclusion
-    assert report.imagingStudy[0].identifier.value == "urn:oid:1.2.3"
+    assert report.imagingStudy[0].identifier.value == "urn:oid:1.2.3.1"
     coding = observation.code.coding[0]
     assert (coding.system, coding.code) == ("http://snomed.info/sct", "1386000")
     assert float(observation.valueQuantity.value) == 0.93

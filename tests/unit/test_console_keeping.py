@@ -27,6 +27,7 @@ from edge.store.study_key import SealBroken
 
 OMAR = User(1, "Omar", Role.ADMIN, None, 1.0, 0.0, external=False)
 ENGLISH = language("en")
+BEGAN = 1_767_225_600.0  # 2026-01-01
 
 
 @pytest.fixture
@@ -55,11 +56,13 @@ def keeping(tmp_path: Path, store: Store, keys: DeviceKeys, history: History) ->
 
 def come(store: Store, keys: DeviceKeys, number: int, patient: str) -> None:
     """Have study `number` come, of a patient with this ID, and be decided."""
-    made = arrival(study=f"{STUDY}.{number}", at=number * 100.0)
+    made = arrival(study=f"{STUDY}.{number}", at=BEGAN + number * 100.0)
     identity = {**made.identity, "patient_id": patient}
     whose = pseudonym(keys.pseudonym, identity["issuer"], patient)
     store.keep(
-        arrival(study=f"{STUDY}.{number}", at=number * 100.0, identity=identity, pseudonym=whose),
+        arrival(
+            study=f"{STUDY}.{number}", at=BEGAN + number * 100.0, identity=identity, pseudonym=whose
+        ),
         bytes(100),
     )
     store.study_state(number, StudyState.DECIDED, 1)
@@ -155,8 +158,8 @@ def test_the_room_that_studies_take_is_counted(
     come(store, keys, 1, "P-1")
     come(store, keys, 2, "P-2")
     eraser(store).erase(order(1))
-    room = keeping.room(now=40 * 86400.0)
-    assert (room.used.studies, room.used.oldest, room.overdue) == (1, 200.0, 1)
+    room = keeping.room(now=BEGAN + 40 * 86400.0)
+    assert (room.used.studies, room.used.oldest, room.overdue) == (1, BEGAN + 200.0, 1)
     assert room.free > 0
     assert [one.held.study_id for one in keeping.oldest(9)] == [2]
     assert size(500_000_000, ENGLISH) == "500 MB"
