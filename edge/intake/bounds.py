@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from pynetdicom.transport import AssociationSocket, RequestHandler
 
+from edge.intake.own_requests import OwnRequests
 from edge.intake.tls import is_tls
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
-
-    from edge.intake.own_requests import OwnRequests
 
 _PDU_HEADER_BYTES = 6
 _READ_BYTES = 1 << 18

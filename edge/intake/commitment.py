@@ -129,7 +129,7 @@ class CommitmentDesk:
         """Have the answer go out on the association of the request, if it stays open."""
         connection = association.dul.socket
         if connection.own_requests is None:
-            connection.own_requests = OwnRequests(association)
+            connection.own_requests = OwnRequests(association, connection.settle)
         self._reporter.hold(commitment.id, connection.sender)
         connection.own_requests.post(
             partial(self._report_here, commitment),

@@ -19,8 +19,6 @@ from pydicom.uid import UID
 from pynetdicom.dimse_primitives import N_EVENT_REPORT
 from pynetdicom.dsutils import encode
 
-from edge.intake.bounds import BoundedSocket
-
 
 @dataclass(frozen=True, slots=True)
 class EventReport:
@@ -46,10 +44,13 @@ class OwnRequests:
     ----------
     association : pynetdicom.association.Association
         Accepted from a sender.
+    settle : callable
+        Called for each answer, which is taken in then as an instance is when it is stored.
     """
 
-    def __init__(self, association: Any) -> None:
+    def __init__(self, association: Any, settle: Callable[[], None]) -> None:
         self._association = association
+        self._settle = settle
         self._read = association.dimse.get_msg
         association.dimse.get_msg = self._next
         self._posted: list[_Posted] = []
@@ -82,8 +83,7 @@ class OwnRequests:
             self._send(posted)
         context_id, message = self._read(block)
         if isinstance(message, N_EVENT_REPORT) and message.MessageIDBeingRespondedTo is not None:
-            connection: BoundedSocket = self._association.dul.socket
-            connection.settle()
+            self._settle()
             on_answer = self._asked.pop(message.MessageIDBeingRespondedTo, None)
             if on_answer is not None and message.Status is not None:
                 on_answer(message.Status)
