@@ -153,9 +153,10 @@ def _disk(config: Config) -> Iterator[CheckResult]:
     folder = config.storage.folder
     place = next(one for one in (folder, *folder.parents) if one.exists())
     if not os.access(place, os.W_OK):
-        yield CheckResult(
-            "disk", Grade.BAD, f"{place} cannot be written", "Run as the user of the service."
-        )
+        advice = "Run as the user of the service."
+        if place != folder:
+            advice = f"Make {folder} and give it to the user of the service."
+        yield CheckResult("disk", Grade.BAD, f"{place} cannot be written", advice)
         return
     free = shutil.disk_usage(place).free // 1_000_000
     reserve = config.storage.reserve_mb

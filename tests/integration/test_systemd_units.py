@@ -115,3 +115,12 @@ def test_temporary_files_of_the_appliance_are_in_memory() -> None:
     service = Unit(UNITS / "scanside.service")["Service"]
     in_memory = {entry.split(":")[0] for entry in service["TemporaryFileSystem"].split()}
     assert in_memory == {"/tmp", "/var/tmp"}  # noqa: S108 - names to find in the unit
+
+
+def test_the_folder_of_the_studies_is_there_before_the_service_first_starts() -> None:
+    made = re.findall(
+        r"^d (\S+) +(\d+) (\S+) +(\S+)", (UNITS / "scanside.tmpfiles").read_text(), re.MULTILINE
+    )
+    service = Unit(UNITS / "scanside.service")["Service"]
+    folder = f"/var/lib/{service['StateDirectory']}"
+    assert (folder, service["StateDirectoryMode"], service["User"], service["Group"]) in made
