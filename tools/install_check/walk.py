@@ -76,6 +76,9 @@ def renew(machine: Machine) -> None:
     bring_checkout(machine)
     machine.run("cd /opt/scanside")
     machine.run("git fetch --quiet origin HEAD && git reset --quiet --hard FETCH_HEAD")
+    for command in steps(ON_A_PC, 2, 2):
+        if not command.text.startswith("git clone"):
+            machine.run(command.text)
     machine.run("tools/setup.sh run")
 
 
