@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
@@ -32,7 +32,7 @@ from edge.retention.checking import check_retention
 from edge.store.documents import Documents, DocumentsError
 from edge.store.journal import Journal, JournalError
 from edge.store.outbox import Outbox
-from engines import EngineError, PackageError, serve
+from engines import EngineError, ModelPackage, PackageError, serve
 from engines.stack import Stack, stack_here
 
 
@@ -50,7 +50,6 @@ def check(file: Path) -> list[CheckResult]:
         check_retention,
         _gpu,
         _models,
-        _follow_up,
         check_dicom,
         _folder,
         _web,
@@ -194,16 +193,16 @@ def _models(config: Config) -> Iterator[CheckResult]:
         )
     for one in found:
         yield _model(one, shelf, config.analysis.threads)
+    if config.alerts.follow_up is not None:
+        packages = [one.package for one in found if one.package]
+        yield from _follow_up(config.alerts.follow_up, packages)
 
 
-def _follow_up(config: Config) -> Iterator[CheckResult]:
-    if config.alerts.follow_up is None:
-        return
+def _follow_up(file: Path, packages: Sequence[ModelPackage]) -> Iterator[CheckResult]:
     name = "follow-up"
     try:
-        codes = FollowUps.read(config.alerts.follow_up).codes
-        packages = [one.package for one in Shelf.of(config).look() if one.package]
-    except (ConfigError, OSError) as error:
+        codes = FollowUps.read(file).codes
+    except ConfigError as error:
         yield CheckResult(name, Grade.BAD, str(error))
         return
     stated = {spec.code.key for one in packages for spec in one.findings}
