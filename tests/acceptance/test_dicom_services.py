@@ -24,6 +24,7 @@ from pynetdicom.sop_class import (
 from edge.alerts.decision import DISCONTINUED, WRONG_ENTRY
 from edge.intake.commitment import WELL_KNOWN_INSTANCE
 from tools.broker import free_port
+from tools.install_check.commitment import commitment_request
 from tools.scanner import Manner, Peer, RefusedError, Tls, head_ct_series, send
 from tools.site import LocalSite
 from tools.watch import Watch
@@ -95,18 +96,6 @@ def without_a_count(series: list[Any]) -> list[Any]:
     for image in series:
         del image.ImagesInAcquisition
     return series
-
-
-def commitment_request(series: list[Any]) -> Dataset:
-    request = Dataset()
-    request.TransactionUID = generate_uid()
-    request.ReferencedSOPSequence = []
-    for image in series:
-        item = Dataset()
-        item.ReferencedSOPClassUID = image.SOPClassUID
-        item.ReferencedSOPInstanceUID = image.SOPInstanceUID
-        request.ReferencedSOPSequence.append(item)
-    return request
 
 
 class Scanner:

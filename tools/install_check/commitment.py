@@ -47,7 +47,7 @@ def safe_instances(peer: Peer, instances: Iterable[Dataset], calling: str) -> fr
         raise RefusedError(f"{peer} takes no association for storage commitment.")
     try:
         answer, _ = association.send_n_action(
-            _request(instances),
+            commitment_request(instances),
             _REQUEST,
             StorageCommitmentPushModel,
             StorageCommitmentPushModelInstance,
@@ -65,7 +65,8 @@ def safe_instances(peer: Peer, instances: Iterable[Dataset], calling: str) -> fr
     )
 
 
-def _request(instances: Iterable[Dataset]) -> Dataset:
+def commitment_request(instances: Iterable[Dataset]) -> Dataset:
+    """Return what a request for storage commitment of the instances says (PS3.4 table J.3-1)."""
     request = Dataset()
     request.TransactionUID = generate_uid()
     request.ReferencedSOPSequence = []
