@@ -11,7 +11,7 @@ from findings import finding, series
 from pydicom.dataset import Dataset
 
 from edge.alerts.decision import SeriesResult, decide
-from edge.alerts.message import Progression
+from edge.alerts.message import FollowUp, Progression
 from edge.results.identity import Device, ObjectNames
 from edge.results.report import Report, report_of
 from edge.results.source import SourceImage, read_source
@@ -19,11 +19,16 @@ from edge.results.source import SourceImage, read_source
 DEVICE = Device("ct-1", "north", "0.1.0")
 NAMES = ObjectNames("2.25.1001", "2.25.1002", 1)
 DECIDED = "2026-03-01T09:30:00.250Z"
+LOOK = FollowUp(1, "Repeat the head CT.", "Stroke protocol, 2026, section 3")
 GROWN = Progression("1.2.9", 120.0, "larger", 0.2, "1", "Larger than 120 days before.")
 
 
 def report(
-    *parts: SeriesResult, status: str = "final", change: Progression | None = None, first: int = 1
+    *parts: SeriesResult,
+    status: str = "final",
+    change: Progression | None = None,
+    look: FollowUp | None = None,
+    first: int = 1,
 ) -> Report:
     """Return what is reported of series that are complete; one with a bleed if none is given.
 
@@ -42,6 +47,7 @@ def report(
             for model in one.models
         },
         progression=change,
+        follow_up=look,
     )
 
 

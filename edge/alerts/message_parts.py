@@ -187,6 +187,13 @@ class FollowUp:
     text: str
     source: str
 
+    @property
+    def words(self) -> str:
+        """What, and until when."""
+        days = self.within_days
+        when = "The same day" if not days else f"Within {days} day{'s' if days > 1 else ''}"
+        return f"{when}: {self.text}"
+
 
 @dataclass(frozen=True)
 class Timing:

@@ -175,6 +175,7 @@ class Herald:
             },
             engines=facts.engines,
             progression=facts.progression,
+            follow_up=facts.follow_up,
         )
         replaces = step.supersedes is not None
         self._results.keep(study.id, study.key, report, replaces=replaces)

@@ -174,7 +174,7 @@ def print_alert(body: bytes, *, as_json: bool) -> None:
         said = "flagged" if one.flagged else "not flagged"
         console.print(f"  {one.label}: {one.value:.1f} {one.unit}, {said}, by {one.model}")
     if alert.follow_up is not None:
-        console.print(f"  Next: {alert.follow_up.text} ({alert.follow_up.source})")
+        console.print(f"  Next: {alert.follow_up.words} ({alert.follow_up.source})")
     for flag in alert.quality:
         console.print(f"  Image quality: {flag.text}")
     for reason in alert.reasons:

@@ -163,8 +163,8 @@ class Alerts(Section):
     follow_up: File | None = Field(
         None,
         description="A TOML file with the next look that your protocol has for a flagged finding, "
-        "by its code, with its source; see docs/alerts.md. It stands in the alert and on the "
-        "console. Unset: none is suggested.",
+        "by its code, with its source; see docs/alerts.md. It stands in the alert, on the "
+        "console and in the report for the PACS. Unset: none is suggested.",
     )
     key_overlap_days: float = Field(
         30,

@@ -23,7 +23,7 @@ from edge.alerts.decision import (
     SeriesResult,
     StudyDecision,
 )
-from edge.alerts.message import Progression
+from edge.alerts.message import FollowUp, Progression
 from engines import Code
 
 # A study of more series than this is no study that a person reads as a list.
@@ -140,6 +140,8 @@ class Report:
         What changed since an earlier study; empty where nothing is known.
     complete : bool
         Whether every model that was asked looked at every image, as far as can be known.
+    follow_up : FollowUp or None
+        The next look that the hospital's own protocol has for what is flagged.
     """
 
     alert_id: str
@@ -154,6 +156,7 @@ class Report:
     quality: tuple[str, ...]
     change: str
     complete: bool
+    follow_up: FollowUp | None = None
 
     @property
     def flagged(self) -> tuple[FindingLine, ...]:
@@ -187,6 +190,7 @@ class Report:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Report:
         """Read what `as_json` gave."""
+        look = value.get("follow_up")  # queued before there was such
         parts: dict[str, Any] = {
             "series": tuple(SeriesLine(**one) for one in value["series"]),
             "models": tuple(ModelLine(**one) for one in value["models"]),
@@ -194,6 +198,7 @@ class Report:
             "volumes": tuple(_volume_from(one) for one in value["volumes"]),
             "reasons": tuple(value["reasons"]),
             "quality": tuple(value["quality"]),
+            "follow_up": None if look is None else FollowUp(**look),
         }
         return cls(**{**value, **parts})
 
@@ -207,6 +212,7 @@ def report_of(
     first_instances: Mapping[str, int],
     engines: Mapping[str, tuple[str, str]],
     progression: Progression | None,
+    follow_up: FollowUp | None,
 ) -> Report:
     """Return what a report says of a decision.
 
@@ -221,6 +227,8 @@ def report_of(
         (engine, precision) by package name.
     progression : Progression or None
         What changed since an earlier study.
+    follow_up : FollowUp or None
+        The next look, as in the alert.
     """
     # A dose report, or our own report that came back, is missed by nobody.
     images = [one for one in decision.series if one.is_image] or decision.series
@@ -256,6 +264,7 @@ def report_of(
         ),
         change="" if progression is None else progression.text,
         complete=bool(looked) and not any(_partial(one) for one in series),
+        follow_up=follow_up,
     )
 
 

@@ -9,6 +9,11 @@ What a machine reading must not leave out stands before and behind the groups, i
 for TID 1500 is extensible: that it is a suggestion, what was not analysed and why, what is
 doubtful. The verification flag is always UNVERIFIED, for no person has seen it, and the document is
 preliminary, for the physician's report is still to come (PS3.3 C.17.2).
+
+TID 1500 has no place for the next look that the hospital's own protocol has for a flag. It is a
+section as in TID 2000, *Recommendations* (CID 7001) with a *Recommendation* (CID 7002), and has the
+interval with which TID 4003 says when. That template's *Recommended Follow-up* itself is a code of
+mammography (CID 6028), where a protocol's words are text.
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import ComprehensiveSRStorage
 
-from edge.alerts.message import NOTICE
+from edge.alerts.message import NOTICE, FollowUp
 from edge.results import vocabulary as say
 from edge.results.framing import device_observer, finish, framing, inherit
 from edge.results.identity import Device, ObjectNames, Predecessor, derived_uid
@@ -35,6 +40,7 @@ _TAKEN_BACK = (
     "An earlier reading of this study flagged something. With the images that have arrived and "
     "were analysed the models no longer do, and the earlier flag is taken back."
 )
+_PROPERTY = Relationship.HAS_PROPERTIES
 _LONGEST_MEANING = 64  # PS3.5 table 6.2-1, LO
 
 
@@ -119,6 +125,7 @@ def _content(
             ),
             *_before(report),
             *_measurements(report, names, sources),
+            *_next_look(report.follow_up),
             *_behind(report, unnamed),
         ]
     )
@@ -143,7 +150,7 @@ def _series(one: SeriesLine) -> sr.ContentItem:
         item = _text(say.SERIES, f"{what}, {images}: analysed")
     else:
         item = _text(say.NOT_ANALYSED, f"{what}, {images}: {one.reason or 'no model looked at it'}")
-    uid = sr.UIDRefContentItem(say.SERIES_UID, one.series_uid, Relationship.HAS_PROPERTIES)
+    uid = sr.UIDRefContentItem(say.SERIES_UID, one.series_uid, _PROPERTY)
     item.ContentSequence = sr.ContentSequence([uid])
     return item
 
@@ -247,6 +254,24 @@ def _shown(
             [image.frame + 1] if source.frames > 1 else None,
         )
     ]
+
+
+def _next_look(look: FollowUp | None) -> Iterator[sr.ContentItem]:
+    """Yield what the hospital's protocol has next; nothing where it has nothing."""
+    if look is None:
+        return
+    said = _text(say.RECOMMENDATION, look.words)
+    said.ContentSequence = sr.ContentSequence(
+        [
+            sr.NumContentItem(
+                say.FOLLOW_UP_INTERVAL, look.within_days, say.DAY, relationship_type=_PROPERTY
+            ),
+            sr.TextContentItem(say.PROTOCOL, look.source, _PROPERTY),
+        ]
+    )
+    section = sr.ContainerContentItem(say.RECOMMENDATIONS, relationship_type=Relationship.CONTAINS)
+    section.ContentSequence = sr.ContentSequence([said])
+    yield section
 
 
 def _behind(report: Report, unnamed: Sequence[str]) -> Iterator[sr.ContentItem]:

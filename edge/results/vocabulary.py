@@ -22,6 +22,11 @@ DEVICE = Code("121007", "DCM", "Device")
 PROCEDURE_REPORTED = Code("121058", "DCM", "Procedure reported")
 IMAGING_MEASUREMENTS = Code("126010", "DCM", "Imaging Measurements")
 REPORT_TITLE = Code("126000", "DCM", "Imaging Measurement Report")
+# CID 7001 and 7002, of the diagnostic imaging reports, and TID 4003, of the follow-up of a finding.
+RECOMMENDATIONS = Code("18783-1", "LN", "Recommendations")
+RECOMMENDATION = Code("121075", "DCM", "Recommendation")
+FOLLOW_UP_INTERVAL = Code("111055", "DCM", "Recommended Follow-up Interval")
+DAY = Code("d", "UCUM", "day")  # CID 6046
 SERIES_UID = Code("112002", "DCM", "Series Instance UID")
 VOLUME = Code("118565006", "SCT", "Volume")
 PERCENT = Code("%", "UCUM", "Percent")
@@ -44,6 +49,7 @@ RESERVATION = Code("reservation", SCHEME, "Reservation")
 QUALITY = Code("image-quality", SCHEME, "Image quality")
 CHANGE = Code("change", SCHEME, "Change since an earlier study")
 PLACE = Code("place", SCHEME, "Where the model saw it")
+PROTOCOL = Code("protocol", SCHEME, "By this hospital's own protocol")
 WITHDRAWN = Code("withdrawn", SCHEME, "WITHDRAWN")
 
 VERDICTS = {

@@ -24,6 +24,10 @@ pytestmark = pytest.mark.skipif(not HAS_ORTHANC, reason="Orthanc is not installe
 
 def test_reports_reach_orthanc_though_it_was_away_and_the_daemon_killed(tmp_path: Path) -> None:
     watch = Watch()
+    protocol = tmp_path / "follow-up.toml"
+    protocol.write_text(
+        '["SCT:1386000"]\nwithin_days = 1\ntext = "Repeat the CT."\nsource = "Protocol 3"\n'
+    )
     with orthanc(tmp_path / "pacs") as pacs:
         results: dict[str, object] = {
             "enabled": True,
@@ -36,6 +40,7 @@ def test_reports_reach_orthanc_though_it_was_away_and_the_daemon_killed(tmp_path
         settings: dict[str, dict[str, object]] = {
             "results": results,
             "analysis": {"last_resort_s": 2},
+            "alerts": {"follow_up": str(protocol)},
         }
         with LocalSite(tmp_path / "site", on_alert=watch.on_alert, settings=settings) as site:
             bleed = head_ct_series(lesion=True, slices=16, seed=1)
@@ -49,6 +54,9 @@ def test_reports_reach_orthanc_though_it_was_away_and_the_daemon_killed(tmp_path
             assert outcome.startswith("Flagged") == (told.alert.outcome == "flagged")
             assert said(report, "Algorithm Name")[0] == "head-ct-hemorrhage"
             assert told.alert.outcome == "flagged"
+            assert told.alert.follow_up is not None
+            assert said(report, "Recommendation") == [told.alert.follow_up.words]
+            assert said(report, "By this hospital's own protocol") == ["Protocol 3"]
             assert wait_until(lambda: len(pacs.instances("OT")) == 1), site.appliance.tail()
             # A PACS may forward what it gets: our own report makes no other.
             assert send([report], site.appliance.peer).ok

@@ -16,10 +16,21 @@ from highdicom import sr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
-from reporting import DECIDED, DEVICE, GROWN, NAMES, faults, report, said, sources
+from reporting import (
+    DECIDED,
+    DEVICE,
+    GROWN,
+    LOOK,
+    NAMES,
+    faults,
+    items,
+    report,
+    said,
+    sources,
+)
 
 from edge.alerts.decision import SeriesVolume
-from edge.alerts.message import NOTICE
+from edge.alerts.message import NOTICE, FollowUp
 from edge.imaging.quality.flags import Flag
 from edge.imaging.spot import Spot
 from edge.results.identity import Predecessor
@@ -52,6 +63,7 @@ FULL = report(
     VOLUMES,
     UNSEEN,
     change=GROWN,
+    look=LOOK,
 )
 needs_dciodvfy = pytest.mark.skipif(
     shutil.which("dciodvfy") is None, reason="dciodvfy is not installed"
@@ -154,6 +166,40 @@ def test_a_report_says_what_was_not_analysed_and_why_once() -> None:
     assert said(made, "Change since an earlier study") == [GROWN.text]
     assert made.CompletionFlag == "PARTIAL"
     assert made.CompletionFlagDescription
+
+
+def test_a_report_has_the_next_look_of_the_protocol_with_its_interval_and_whose_it_is() -> None:
+    made = document()
+    (section,) = (
+        one
+        for one in made.ContentSequence
+        if one.ConceptNameCodeSequence[0].CodeMeaning == "Recommendations"
+    )
+    (look,) = section.ContentSequence
+    assert look.TextValue == "Within 1 day: Repeat the head CT."
+    assert said(look, "Recommended Follow-up Interval") == ["1 d"]
+    assert said(look, "By this hospital's own protocol") == [LOOK.source]
+    assert _codes(section) == ["LN 18783-1", "DCM 121075", "DCM 111055", "99SCANSIDE protocol"]
+
+
+@pytest.mark.parametrize(
+    ("days", "words"), [(0, "The same day: Look."), (30, "Within 30 days: Look.")]
+)
+def test_the_next_look_says_until_when(days: int, words: str) -> None:
+    made = document(report(look=FollowUp(days, "Look.", "Protocol")))
+    assert said(made, "Recommendation") == [words]
+    assert said(made, "Recommended Follow-up Interval") == [f"{days} d"]
+
+
+def test_where_the_protocol_has_nothing_a_report_recommends_nothing() -> None:
+    made = document(report(series(finding(0.9))))
+    assert said(made, "Recommendations") == said(made, "Recommendation") == []
+
+
+def _codes(item: Dataset) -> list[str]:
+    """Return the code of an item's name, and of all below it."""
+    names = (one.ConceptNameCodeSequence[0] for one in (item, *items(item)))
+    return [f"{name.CodingSchemeDesignator} {name.CodeValue}" for name in names]
 
 
 def test_a_report_of_all_there_was_is_complete() -> None:
@@ -298,9 +344,11 @@ def test_dcmtk_reads_both_objects(tmp_path: Path) -> None:
     ):
         file = tmp_path / f"{name}.dcm"
         made.save_as(file, enforce_file_format=True)
-        done = subprocess.run(["dsrdump", str(file)], check=False, capture_output=True, text=True)
+        whole = ["dsrdump", "+Pl", str(file)]
+        done = subprocess.run(whole, check=False, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert "unverified" in done.stdout.lower()
+        assert (LOOK.text in done.stdout) == (name == "report")
 
 
 def test_the_moment_of_an_object_is_that_of_the_decision() -> None:

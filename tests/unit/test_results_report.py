@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from findings import BLEED, FRACTURE, finding, package, series
-from reporting import GROWN, report
+from reporting import GROWN, LOOK, report
 
 from edge.alerts.decision import DISCONTINUED, QUIET, ModelResult, SeriesVolume
 from edge.imaging.quality.flags import Flag
@@ -69,10 +69,23 @@ def test_a_report_is_the_same_when_it_was_kept_as_json() -> None:
         ),
         replace(series(reason="no model"), series_uid="1.2.3.6"),
         change=GROWN,
+        look=LOOK,
     )
     assert Report.from_json(json.loads(json.dumps(made.as_json()))) == made
     assert (made.change, made.quality) == (GROWN.text, (blur.text,))
     assert made.findings[0].place == "patient's left"
+    assert made.follow_up == LOOK
+
+
+def test_a_report_that_was_kept_before_there_was_a_next_look_has_none() -> None:
+    kept = report(look=LOOK).as_json()
+    del kept["follow_up"]
+    assert Report.from_json(kept) == report()
+
+
+def test_another_next_look_is_something_new_to_say() -> None:
+    assert report(look=LOOK).says_the_same(report(look=LOOK))
+    assert not report(look=LOOK).says_the_same(report(look=replace(LOOK, within_days=2)))
 
 
 def test_what_has_no_images_to_look_at_is_left_out_of_a_report_that_has_others() -> None:
