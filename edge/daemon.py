@@ -259,11 +259,11 @@ class Daemon:
         """Keep the service manager informed, and end when a room did."""
         interval = watchdog_interval_s()
         next_sign = time.monotonic()
-        engines_told = False
+        engines_told = self._coordinator.engines
         told = ""
         while not self._stopping.wait(_ROUND_S):
-            if not engines_told and self._coordinator.engines_ready:
-                engines_told = True
+            if (engines := self._coordinator.engines) != engines_told:
+                engines_told = engines
                 self._tell_health()
             # One line says both, for systemd keeps the last alone.
             if (status := self._status()) != told:
@@ -286,9 +286,8 @@ class Daemon:
 
     def _status(self) -> str:
         """Return the line that `systemctl status` shows."""
-        engines = "ready" if self._coordinator.engines_ready else "loading"
         broker = "connected" if self._broker.connected else self._broker.reason
-        return f"Engines {engines}; broker {broker}"
+        return f"{self._coordinator.engines}; broker {broker}"
 
     def _standing(self) -> Standing:
         """Return what the rooms know, for a scrape of the metrics."""
@@ -303,6 +302,7 @@ class Daemon:
             commitments=count_commitments(journal),
             tls_refused={one.value: counts.tls_refused[one] for one in Refusal},
             revocation=None if revocation is None else revocation.figures,
+            engines=self._coordinator.engines.counts,
             studies=count_studies(journal),
             waiting=self._outbox.waiting(),
             unsettled=backlog.unsettled,
@@ -334,7 +334,7 @@ class Daemon:
 
     def _tell_health(self) -> None:
         if self._console is not None:
-            self._console.feels(self._broker, engines_ready=self._coordinator.engines_ready)
+            self._console.feels(self._broker, self._coordinator.engines)
 
     def _on_arrived(self, arrived: Arrived) -> None:
         if self._console is not None:

@@ -41,6 +41,8 @@ class Standing:
         Of the list of certificates that were taken back: when it is to be replaced, seconds since
         the epoch, infinite if it does not say; and 1 where a newer one cannot be used, or 0. None:
         there is no list.
+    engines : mapping
+        Models of slices by whether their engine is loaded, loading, or failed.
     studies : mapping
         Studies by state.
     waiting : mapping
@@ -67,6 +69,7 @@ class Standing:
     commitments: Mapping[str, int] = field(default_factory=dict)
     tls_refused: Mapping[str, int] = field(default_factory=dict)
     revocation: tuple[float, float] | None = None
+    engines: Mapping[str, int] = field(default_factory=dict)
     studies: Mapping[str, int] = field(default_factory=dict)
     waiting: Mapping[str, int] = field(default_factory=dict)
     unsettled: int = 0
@@ -210,6 +213,14 @@ class _StandingCollector(Collector):
                 labels=["state"],
             ),
             now.commitments,
+        )
+        yield _labelled(
+            GaugeMetricFamily(
+                "scanside_engines",
+                "Models of slices, by how their engines are.",
+                labels=["state"],
+            ),
+            now.engines,
         )
         yield _labelled(
             GaugeMetricFamily("scanside_studies", "Studies in the journal.", labels=["state"]),

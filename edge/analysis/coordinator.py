@@ -21,7 +21,7 @@ from edge.analysis.erasing import EraseAsked
 from edge.analysis.examiner import Examiner
 from edge.analysis.herald import Herald
 from edge.analysis.messages import Close, Loaded, Look, Looked, Reply
-from edge.analysis.models import Models
+from edge.analysis.models import EnginesState, Models
 from edge.analysis.news import Arrived, arrived
 from edge.analysis.progress import SeriesInProgress, StudyInProgress
 from edge.analysis.routing import SeriesAbout
@@ -42,9 +42,6 @@ log = logging.getLogger("scanside.analysis")
 
 _TICK_S = 0.25
 _DEATHS_A_STUDY = 2
-
-QUARANTINED = "analysis failed twice on this study; it is quarantined"
-QUARANTINED_FLAGGED = f"{QUARANTINED}; the earlier alert stands"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +83,11 @@ class Coordinator:
         self._herald = herald
         self._on_arrived = on_arrived
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._link = WorkerLink(self._events.put)
+        self._link = WorkerLink(
+            self._events.put,
+            slice_timeout_s=settings.slice_timeout_s,
+            load_timeout_s=settings.load_timeout_s,
+        )
         self._volumes = VolumeDesk(self._events.put, timeout_s=settings.volume_timeout_s)
         self._examiner = Examiner(store, models, self._link, self._volumes)
         self._testimony = Testimony(Steps(store.journal))
@@ -124,9 +125,9 @@ class Coordinator:
         return asked.wait(self._thread.is_alive)
 
     @property
-    def engines_ready(self) -> bool:
-        """Whether every engine is loaded or has failed."""
-        return self._models.ready
+    def engines(self) -> EnginesState:
+        """How far the engines are."""
+        return self._models.state
 
     @property
     def running(self) -> bool:
@@ -179,12 +180,12 @@ class Coordinator:
     def _tick(self) -> None:
         for study in list(self._studies.values()):
             self._judge(study)
-        if self._link.hangs(self._settings.slice_timeout_s):
-            log.warning("The worker hangs; it is stopped")
-            self._link.kill()
+        self._link.end_what_hangs()
         new = self._models.changed()
-        if new is not None:
-            self._link.ask(new)
+        if new and self._link.pid is None:
+            self._start_worker()
+        else:
+            self._link.ask(*new)
         self.alive_at = time.monotonic()
 
     def _on_instance(self, event: InstanceKept) -> None:
@@ -293,7 +294,7 @@ class Coordinator:
 
     def _start_worker(self) -> None:
         self._link.start()
-        self._link.ask(self._models.first())
+        self._link.ask(*self._models.first())
 
     def _on_reply(self, reply: Reply) -> None:
         if isinstance(reply, Loaded):
@@ -351,7 +352,7 @@ class Coordinator:
             if deaths >= _DEATHS_A_STUDY:
                 self._quarantine(culprit.study)
         else:
-            self._models.died_loading()
+            self._models.died(culprit)
         if self._models.gone:
             self._link.stop()
             self._note_failures()
@@ -365,9 +366,7 @@ class Coordinator:
         study = self._studies.pop(study_id, None)
         if study is None:
             return
-        flagged = study.told is not None and bool(study.told.flagged)
-        for series in study.series.values():
-            series.give_up(QUARANTINED_FLAGGED if flagged else QUARANTINED)
+        study.quarantine()
         self._on_arrived(arrived(study, quarantined=True))
         decision = decide([one.result() for one in study.series.values()], complete=True)
         step = next_alert(decision, study.told)

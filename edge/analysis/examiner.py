@@ -78,7 +78,16 @@ class Examiner:
             reading.finished = True
         elif reading.is_volume:
             stored = self._store.study(study.id)
-            self._desk.ask(volume_job(study, series, reading, stored, self._models.load()))
+            self._desk.ask(
+                volume_job(
+                    study,
+                    series,
+                    reading,
+                    stored,
+                    threads=self._models.threads,
+                    engines=self._models.store,
+                )
+            )
         else:
             self._link.ask(Close(study.id, series.id, series.reopened))
 

@@ -25,28 +25,30 @@ NO_ENGINE: EngineName = ("", "")
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Load the engines of these packages: name and folder.
+    """Load the engine of a package.
 
     A package that was loaded before gets its new engine with the next series; a series that was
     begun stays with the engine it began with.
 
     Parameters
     ----------
-    packages : tuple of (name, folder)
+    package : str
+    folder : Path
     threads : int
         For ONNX Runtime.
     store : EngineStore or None
         Where activated engines are; None: FP32 in ONNX Runtime alone.
     """
 
-    packages: tuple[tuple[str, Path], ...]
+    package: str
+    folder: Path
     threads: int
     store: EngineStore | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class LoadedEngine:
-    """An engine that is ready, or why it is not.
+class Loaded:
+    """The answer to `Load`: an engine that is ready, or why it is not.
 
     Parameters
     ----------
@@ -70,13 +72,6 @@ class LoadedEngine:
     notes: tuple[str, ...] = ()
     activated: Activated | None = None
     prepared: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """The answer to `Load`."""
-
-    engines: tuple[LoadedEngine, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,19 +3,56 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from edge.analysis.messages import EngineName, Load, Loaded
 from edge.analysis.routing import SeriesAbout, choose
 from edge.analysis.volume_messages import VolumeLooked
 from edge.packages import Shelf
-from engines import Activated, ActivationError, ModelPackage, PackageError, PriorSpec
+from engines import Activated, ActivationError, EngineStore, ModelPackage, PackageError, PriorSpec
 
 log = logging.getLogger("scanside.analysis")
 
 ENGINE_FAILED = "the model's engine could not be loaded on this device"
+READY = "The worker is ready"
 _DEATHS_AT_LOADING = 3
+
+
+@dataclass(frozen=True, slots=True)
+class EnginesState:
+    """How far the engines of the models of slices are; those of volumes come with a volume.
+
+    Parameters
+    ----------
+    ready : bool
+        Whether each is loaded or has failed, for the first time since the start.
+    loaded, count : int
+        How many serve, and how many there are.
+    failed : tuple of str
+        The packages of those that cannot.
+    """
+
+    ready: bool
+    loaded: int
+    count: int
+    failed: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many are loaded, loading and failed."""
+        failed = len(self.failed)
+        loading = self.count - self.loaded - failed
+        return {"loaded": self.loaded, "loading": loading, "failed": failed}
+
+    def __str__(self) -> str:
+        if not self.ready:
+            return f"Engines loading ({self.loaded} of {self.count})"
+        if not self.failed:
+            return "Engines ready"
+        lost = f"could not be loaded: {', '.join(self.failed)}"
+        return f"Engines ready, but {lost}" if self.loaded else f"Engines {lost}"
 
 
 class Models:
@@ -41,26 +78,30 @@ class Models:
         note: Callable[[ModelPackage, EngineName], None] = lambda *_: None,
     ) -> None:
         self._packages = tuple(packages)
-        self._threads = threads
+        self.threads = threads
         self._shelf = shelf
         self._note = note
         self._seen = () if shelf is None else shelf.store.active.seen()
         self._failures: dict[str, str] = {}
-        self._loading_deaths = 0
-        self._ready = threading.Event()
-        self._loading = False  # a worker has been asked, and has not answered yet
+        self._asked: set[str] = set()  # packages whose engines a worker is asked to load
+        self._deaths: Counter[str] = Counter()  # of workers that loaded a package, in a row
+        self._idle_deaths = 0  # of workers that loaded nothing and looked at nothing, in a row
+        self._ready = False
         self._activated: dict[str, Activated | None] = {}
         self.engines: dict[str, EngineName] = {}  # by package
+        self.state = self._standing()  # may be read by any thread
 
     @property
-    def ready(self) -> bool:
-        """Whether every engine is loaded or has failed."""
-        return self._ready.is_set()
+    def store(self) -> EngineStore | None:
+        """Where activated engines are; None: FP32 in ONNX Runtime alone."""
+        return None if self._shelf is None else self._shelf.store
 
     @property
     def gone(self) -> bool:
         """Whether none can look at slices: then no worker is needed."""
-        return self._loading_deaths >= _DEATHS_AT_LOADING
+        slices = [one.name for one in self._of_slices()]
+        lost = bool(slices) and all(self._given_up(name) for name in slices)
+        return lost or self._idle_deaths >= _DEATHS_AT_LOADING
 
     def choose(
         self, about: SeriesAbout, comparable: Callable[[PriorSpec], bool]
@@ -72,71 +113,83 @@ class Models:
         """Return why a package cannot look, or None when it can."""
         return self._failures.get(package.name)
 
-    def first(self) -> Load:
-        """Return what a fresh worker is asked first."""
-        self._loading = True
-        return self.load()
+    def first(self) -> tuple[Load, ...]:
+        """Return what a fresh worker is asked first, an engine at a time."""
+        # Those that ended a worker come last: the others shall not be loaded in vain once more.
+        names = [one for one in self._of_slices() if not self._given_up(one.name)]
+        self._asked.clear()
+        loads = self._load(sorted(names, key=lambda one: self._deaths[one.name]))
+        if not loads:
+            log.info(READY)
+        return loads
 
-    def load(self) -> Load:
-        """Return what loads every package."""
-        return self._load(self._packages)
-
-    def changed(self) -> Load | None:
-        """Return what a worker is asked after an engine was activated, or None while none was.
+    def changed(self) -> tuple[Load, ...]:
+        """Return what a worker is asked after an engine was activated; empty while none was.
 
         Packages that were activated since the start come into service with it, and those that
         were removed go.
         """
-        if self._shelf is None or self.gone or self._loading:
-            return None  # a worker that loads also activates; its answer says what
+        if self._shelf is None or self._asked:
+            return ()  # a worker that loads also activates; its answer says what
         seen = self._shelf.store.active.seen()
         if seen == self._seen:
-            return None
+            return ()
         self._seen = seen
         try:
             found = self._shelf.packages()
             current = {one.name: self._shelf.store.active.of(one.name).current for one in found}
         except (ActivationError, PackageError, OSError) as error:
             log.error("The models stay as they are: %s", error)
-            return None
+            return ()
         known = {one.name for one in self._packages} | {name for name, *_ in seen}
         self._packages = tuple(one for one in found if one.name in known)
         again = [
-            one for one in self._packages if current[one.name] != self._activated.get(one.name)
+            one for one in self._of_slices() if current[one.name] != self._activated.get(one.name)
         ]
-        if all(one.volumes for one in again):
-            return None
-        self._loading = True
+        for one in again:
+            del self._deaths[one.name]  # it is another engine
+        self._idle_deaths = 0
         return self._load(again)
 
-    def _load(self, packages: Sequence[ModelPackage]) -> Load:
+    def _of_slices(self) -> list[ModelPackage]:
         # Models of volumes are loaded when there is one, by a process that ends with it.
-        folders = tuple((one.name, one.path) for one in packages if not one.volumes)
-        # An engine that ends the worker when it is loaded is not tried again: FP32 alone, then.
-        trusting = self._shelf is not None and not self._loading_deaths
-        return Load(folders, self._threads, self._shelf.store if trusting and self._shelf else None)
+        return [one for one in self._packages if not one.volumes]
 
-    def loaded(self, reply: Loaded) -> None:
+    def _given_up(self, name: str) -> bool:
+        return self._deaths[name] >= _DEATHS_AT_LOADING
+
+    def _load(self, packages: Iterable[ModelPackage]) -> tuple[Load, ...]:
+        # An engine that ends the worker when it is loaded is not tried again: FP32 alone, then.
+        loads = tuple(
+            Load(one.name, one.path, self.threads, None if self._deaths[one.name] else self.store)
+            for one in packages
+        )
+        self._asked.update(one.package for one in loads)
+        self._stand()
+        return loads
+
+    def loaded(self, engine: Loaded) -> None:
         """Note what a worker could load."""
-        self._loading = False
-        self._loading_deaths = 0
-        packages = {one.name: one for one in self._packages}
-        for engine in reply.engines:
-            for note in engine.notes:
-                log.warning("Model %s: %s", engine.package, note)
-            if engine.prepared:
-                log.info("Model %s: its slices are prepared %s", engine.package, engine.prepared)
-            if engine.failure is not None:
-                log.error("Model %s cannot serve: %s", engine.package, engine.failure)
-            if engine.failure is None:
-                self._activated[engine.package] = engine.activated
-            if engine.engine:
-                self._failures.pop(engine.package, None)
-                self._serves(packages.get(engine.package), (engine.engine, engine.precision))
-            else:
-                self._failures[engine.package] = ENGINE_FAILED
-        log.info("The worker is ready")
-        self._ready.set()
+        self._asked.discard(engine.package)
+        self._idle_deaths = 0
+        del self._deaths[engine.package]
+        for note in engine.notes:
+            log.warning("Model %s: %s", engine.package, note)
+        if engine.prepared:
+            log.info("Model %s: its slices are prepared %s", engine.package, engine.prepared)
+        if engine.failure is not None:
+            log.error("Model %s cannot serve: %s", engine.package, engine.failure)
+        else:
+            self._activated[engine.package] = engine.activated
+        if engine.engine:
+            self._failures.pop(engine.package, None)
+            packages = {one.name: one for one in self._packages}
+            self._serves(packages.get(engine.package), (engine.engine, engine.precision))
+        else:
+            self._failures[engine.package] = ENGINE_FAILED
+        self._stand()
+        if not self._asked:
+            log.info(READY)
 
     def _serves(self, package: ModelPackage | None, name: EngineName) -> None:
         if package is None or self.engines.get(package.name) == name:
@@ -150,11 +203,36 @@ class Models:
         if looked.reason is None:
             self._serves(package, looked.engine)
 
-    def died_loading(self) -> None:
-        """Note that a worker died while it loaded; after three times in a row none can look."""
-        self._loading_deaths += 1
-        log.error("The worker died while loading engines (%d)", self._loading_deaths)
+    def died(self, load: Load | None) -> None:
+        """Note that a worker died while it loaded a package, or with nothing to do.
+
+        After three times in a row the package cannot look, and the others can.
+        """
+        if load is None:
+            self._idle_deaths += 1
+            log.error("The worker died with nothing to do (%d)", self._idle_deaths)
+        else:
+            self._deaths[load.package] += 1
+            log.error(
+                "The worker died while it loaded the model %s (%d of %d)",
+                load.package,
+                self._deaths[load.package],
+                _DEATHS_AT_LOADING,
+            )
+        for one in self._of_slices():
+            if self.gone or self._given_up(one.name):
+                self._failures[one.name] = ENGINE_FAILED
         if self.gone:
-            # Models of volumes have processes of their own.
-            self._failures = {one.name: ENGINE_FAILED for one in self._packages if not one.volumes}
-            self._ready.set()
+            self._asked.clear()
+            log.error("No engine could be loaded: studies are told of as not analysed")
+        self._stand()
+
+    def _stand(self) -> None:
+        self._ready = self._ready or not self._asked
+        self.state = self._standing()
+
+    def _standing(self) -> EnginesState:
+        names = [one.name for one in self._of_slices()]
+        failed = tuple(name for name in names if name in self._failures)
+        loaded = sum(name in self.engines and name not in failed for name in names)
+        return EnginesState(self._ready, loaded, len(names), failed)

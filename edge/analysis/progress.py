@@ -38,6 +38,8 @@ from edge.store.study_key import StudyKey
 
 NO_MODEL = "no model for this kind of study"
 NOTHING_TO_LOOK_AT = "no images to look at, only localizers, reports or derived images"
+QUARANTINED = "analysis failed twice on this study; it is quarantined"
+QUARANTINED_FLAGGED = f"{QUARANTINED}; the earlier alert stands"
 
 
 @dataclass(slots=True)
@@ -305,6 +307,12 @@ class StudyInProgress:
     def complete(self) -> bool:
         """Whether every series is complete and looked at."""
         return all(series.finished for series in self.series.values())
+
+    def quarantine(self) -> None:
+        """Have no model look at it any more, and say so; what was flagged before stands."""
+        flagged = self.told is not None and bool(self.told.flagged)
+        for series in self.series.values():
+            series.give_up(QUARANTINED_FLAGGED if flagged else QUARANTINED)
 
     def compares_with(self, study: int) -> bool:
         """Return whether a model compares it with the study of that number."""

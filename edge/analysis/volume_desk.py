@@ -12,11 +12,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
-from edge.analysis.messages import Load
 from edge.analysis.progress import SeriesInProgress, StudyInProgress
 from edge.analysis.reading import Reading
 from edge.analysis.volume_messages import VolumeJob, VolumeLooked
 from edge.store.records import StoredStudy
+from engines import EngineStore
 
 log = logging.getLogger("scanside.volumes")
 
@@ -31,9 +31,11 @@ def volume_job(
     series: SeriesInProgress,
     reading: Reading,
     stored: StoredStudy,
-    load: Load,
+    *,
+    threads: int,
+    engines: EngineStore | None,
 ) -> VolumeJob:
-    """Return the job of looking at a complete series as a volume; `load` says how."""
+    """Return the job of looking at a complete series as a volume."""
     images = (one for one in stored.one(series.id).instances if not (one.set_aside or one.conflict))
     return VolumeJob(
         study=study.id,
@@ -43,8 +45,8 @@ def volume_job(
         modality=series.about.modality,
         images=tuple((one.id, one.record) for one in images),
         key=study.key.raw,
-        threads=load.threads,
-        engines=load.store,
+        threads=threads,
+        engines=engines,
         prior=reading.prior,
     )
 

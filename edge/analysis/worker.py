@@ -12,7 +12,6 @@ import signal
 import sys
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import cv2
 
@@ -23,7 +22,6 @@ from edge.analysis.messages import (
     EngineName,
     Load,
     Loaded,
-    LoadedEngine,
     Look,
     Looked,
     Reply,
@@ -53,16 +51,17 @@ class Worker:
     def answer(self, request: Request) -> Reply:
         """Do what is asked and say what came of it."""
         if isinstance(request, Load):
-            return Loaded(tuple(self._load(*item, request) for item in request.packages))
+            return self._load(request)
         if isinstance(request, Look):
             return self._look(request)
         return self._close(request)
 
-    def _load(self, name: str, folder: Path, request: Load) -> LoadedEngine:
+    def _load(self, request: Load) -> Loaded:
+        name = request.package
         try:
-            serving = serve(folder, request.store, threads=request.threads)
+            serving = serve(request.folder, request.store, threads=request.threads)
         except (EngineError, PackageError) as error:
-            return LoadedEngine(name, *self._serves(name), str(error))
+            return Loaded(name, *self._serves(name), str(error))
         notes = serving.notes
         if request.store is not None:
             try:
@@ -74,7 +73,7 @@ class Worker:
         if before is not None:
             self._retire(before)
         prepared = model.preparation.reason
-        return LoadedEngine(name, *self._serves(name), None, notes, serving.activated, prepared)
+        return Loaded(name, *self._serves(name), None, notes, serving.activated, prepared)
 
     def _serves(self, name: str) -> EngineName:
         model = self._models.get(name)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from edge.analysis.messages import Reply, Request
+from edge.analysis.messages import Load, Reply, Request
 
 log = logging.getLogger("scanside.worker")
 
@@ -43,10 +43,21 @@ class WorkerLink:
     ----------
     tell : callable
         Is told `Replied` and `WorkerGone`, from the link's reading thread; must not block.
+    slice_timeout_s, load_timeout_s : float
+        What the worker may take for a request, and for one that loads an engine: that may take a
+        slow processor longer than any slice may.
     """
 
-    def __init__(self, tell: Callable[[Replied | WorkerGone], None]) -> None:
+    def __init__(
+        self,
+        tell: Callable[[Replied | WorkerGone], None],
+        *,
+        slice_timeout_s: float,
+        load_timeout_s: float,
+    ) -> None:
         self._tell = tell
+        self._slice_timeout_s = slice_timeout_s
+        self._load_timeout_s = load_timeout_s
         self._queue: deque[Request] = deque()
         self._asked: deque[Request] = deque()
         self._asked_since = 0.0
@@ -89,9 +100,9 @@ class WorkerLink:
         )
         self._reader.start()
 
-    def ask(self, request: Request) -> None:
-        """Queue a request."""
-        self._queue.append(request)
+    def ask(self, *requests: Request) -> None:
+        """Queue requests."""
+        self._queue.extend(requests)
         self._feed()
 
     def answered(self) -> None:
@@ -100,13 +111,15 @@ class WorkerLink:
         self._asked_since = time.monotonic()
         self._feed()
 
-    def hangs(self, timeout_s: float) -> bool:
-        """Return whether the worker is at one request for longer than `timeout_s`."""
-        return bool(self._asked) and time.monotonic() - self._asked_since > timeout_s
-
-    def kill(self) -> None:
-        """End a worker that hangs; `WorkerGone` follows."""
-        if self._process is not None:
+    def end_what_hangs(self) -> None:
+        """End a worker that is at one request for too long; `WorkerGone` follows."""
+        if self._process is None or not self._asked:
+            return
+        key, limit = "slice_timeout_s", self._slice_timeout_s
+        if isinstance(self._asked[0], Load):
+            key, limit = "load_timeout_s", self._load_timeout_s
+        if time.monotonic() - self._asked_since > limit:
+            log.warning("The worker took longer than [analysis] %s, %g s: it hangs", key, limit)
             self._process.kill()
 
     def stop(self) -> None:

@@ -105,6 +105,13 @@ class Analysis(Section):
         description="A worker that needs longer for one step is stopped, and the study is "
         "tried once more.",
     )
+    load_timeout_s: float = Field(
+        300,
+        gt=0,
+        le=3600,
+        description="An engine that takes longer to load is stopped; after three tries its model "
+        "does not serve, and the others do.",
+    )
     volume_timeout_s: float = Field(
         1800,
         gt=0,

@@ -31,7 +31,9 @@ class Health:
     broker : bool
         Whether alerts can leave.
     engines_ready : bool
-        Whether the models are loaded.
+        Whether the models are loaded, as far as they can be.
+    engines_failed : str
+        The models that could not.
     drill_at : float
         When a test alarm was made lately, seconds since the epoch; 0 when none was.
     drill : Delivery or None
@@ -44,6 +46,7 @@ class Health:
 
     broker: bool = False
     engines_ready: bool = False
+    engines_failed: str = ""
     drill_at: float = 0.0
     drill: Delivery | None = None
     pacs_away: bool = False

@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from edge.alerts.publisher import PublisherState
+from edge.analysis.models import EnginesState
 from edge.audit import DAEMON, Act, Audit
 from edge.config import Config, ConfigError
 from edge.console.accounts import Accounts
@@ -199,9 +200,13 @@ class ConsoleRoom:
         self.board.feels(drill_at=drill_at, drill=drill)
         self._pictures.rest(_DECODER_IDLE_S)
 
-    def feels(self, broker: PublisherState, *, engines_ready: bool) -> None:
+    def feels(self, broker: PublisherState, engines: EnginesState) -> None:
         """Show how the appliance is."""
-        self.board.feels(broker=broker.connected, engines_ready=engines_ready)
+        self.board.feels(
+            broker=broker.connected,
+            engines_ready=engines.ready,
+            engines_failed=", ".join(engines.failed),
+        )
 
     def pressing(self, study: int) -> bool:
         """Return whether a study has a flag that nobody acknowledged."""

@@ -195,10 +195,10 @@ def test_a_model_that_could_not_be_loaded_is_answered_for(
     own_worker: Linked, store: Store, tmp_path: Path
 ) -> None:
     image = keep(store, ct_slice())
-    missing = Load((("broken", tmp_path / "nowhere"),), threads=1)
+    missing = Load("broken", tmp_path / "nowhere", threads=1)
     loaded, looked, closed = own_worker.ask(missing, look(image, package="broken"), close(image))
     assert isinstance(loaded, Loaded)
-    assert "nowhere" in (loaded.engines[0].failure or "")
+    assert "nowhere" in (loaded.failure or "")
     assert looked == Looked(image.series_id, image.instance.id, (), "no engine", 0.0)
     assert closed == Closed(image.series_id, 0, (), 0.0)
 
@@ -233,16 +233,27 @@ def test_a_fresh_worker_knows_nothing_of_the_one_before(own_worker: Linked, stor
     assert len(scores_of([*looked, closed])) == 3
 
 
-def test_a_worker_that_hangs_is_seen_and_can_be_ended(own_worker: Linked, store: Store) -> None:
+def test_a_worker_that_hangs_is_seen_and_ended(store: Store) -> None:
     image = keep(store, ct_slice())
-    assert own_worker.link.pid is not None
-    assert not own_worker.link.hangs(0.0)
-    os.kill(own_worker.link.pid, signal.SIGSTOP)
-    own_worker.link.ask(look(image))
-    assert own_worker.link.hangs(0.0)
-    assert not own_worker.link.hangs(3600.0)
-    own_worker.link.kill()
-    assert isinstance(own_worker.told(), WorkerGone)
+    with linked_worker(slice_timeout_s=0.0) as hasty:
+        assert hasty.link.pid is not None
+        hasty.link.end_what_hangs()  # it is at nothing
+        os.kill(hasty.link.pid, signal.SIGSTOP)
+        hasty.link.ask(look(image))
+        hasty.link.end_what_hangs()
+        assert isinstance(hasty.told(), WorkerGone)
+
+
+def test_what_loads_an_engine_may_take_longer_than_a_slice(store: Store) -> None:
+    image = keep(store, ct_slice())
+    with linked_worker(slice_timeout_s=0.0) as hasty:
+        assert hasty.link.pid is not None
+        os.kill(hasty.link.pid, signal.SIGSTOP)
+        hasty.link.ask(LOAD, look(image))
+        hasty.link.end_what_hangs()
+        os.kill(hasty.link.pid, signal.SIGCONT)
+        assert isinstance(hasty.reply(), Loaded)
+        assert isinstance(hasty.reply(), Looked)
 
 
 def test_more_requests_than_fit_the_line_are_answered_in_order(
@@ -258,7 +269,7 @@ def test_a_worker_ends_when_its_daemon_is_killed() -> None:
     script = (
         "import os, sys\n"
         "from edge.analysis.worker_link import WorkerLink\n"
-        "link = WorkerLink(lambda _: None)\n"
+        "link = WorkerLink(lambda _: None, slice_timeout_s=60, load_timeout_s=60)\n"
         "link.start()\n"
         "print(link.pid, flush=True)\n"
         "sys.stdin.read()\n"

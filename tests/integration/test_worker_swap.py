@@ -47,7 +47,7 @@ def activate_int8(engines: EngineStore) -> None:
 
 
 def swap(engines: EngineStore, folder: Path = SHIPPED) -> Load:
-    return Load(((PACKAGE, folder),), threads=1, store=engines)
+    return Load(PACKAGE, folder, threads=1, store=engines)
 
 
 def test_a_series_stays_with_the_engine_it_began_with(
@@ -58,9 +58,7 @@ def test_a_series_stays_with_the_engine_it_began_with(
     activate_int8(engines)
     (loaded,) = worker.ask(swap(engines))
     assert isinstance(loaded, Loaded)
-    assert [(one.engine, one.precision, one.failure) for one in loaded.engines] == [
-        ("onnxruntime", "int8", None)
-    ]
+    assert (loaded.engine, loaded.precision, loaded.failure) == ("onnxruntime", "int8", None)
     *after, closed = worker.ask(*map(look, slices[4:]), close(slices[0]))
     for reply in (*before, *after, closed):
         assert isinstance(reply, (Looked, Closed))
@@ -83,10 +81,9 @@ def test_an_engine_that_cannot_be_loaded_leaves_the_one_at_work(
     (broken / "model.onnx").write_bytes(b"damaged")
     (loaded,) = worker.ask(swap(engines, broken))
     assert isinstance(loaded, Loaded)
-    (one,) = loaded.engines
-    assert (one.engine, one.precision) == ("onnxruntime", "fp32")
-    assert one.failure is not None
-    assert "replaced or damaged" in one.failure
+    assert (loaded.engine, loaded.precision) == ("onnxruntime", "fp32")
+    assert loaded.failure is not None
+    assert "replaced or damaged" in loaded.failure
     slices = keep_slices(store, 3)
     *_, closed = worker.ask(*map(look, slices), close(slices[0]))
     assert isinstance(closed, Closed)
@@ -99,18 +96,17 @@ def test_the_first_good_engine_is_kept_and_serves_when_the_model_is_damaged(
     folder = shutil.copytree(SHIPPED, tmp_path / PACKAGE)
     (loaded,) = worker.ask(swap(engines, folder))
     assert isinstance(loaded, Loaded)
-    assert loaded.engines[0].activated == engines.active.of(PACKAGE).current
+    assert loaded.activated == engines.active.of(PACKAGE).current
     (folder / "model.onnx").write_bytes(b"damaged")
     with linked_worker() as fresh:
         (told,) = fresh.ask(swap(engines, folder))
     assert isinstance(told, Loaded)
-    (one,) = told.engines
-    assert (one.engine, one.failure) == ("onnxruntime", None)
-    assert "the model was replaced or damaged" in one.notes[0]
+    assert (told.engine, told.failure) == ("onnxruntime", None)
+    assert "the model was replaced or damaged" in told.notes[0]
     assert compare(serve(folder, engines).engine, load_package(SHIPPED)).worst < 1e-4
 
 
 def test_without_a_store_fp32_alone_is_loaded(worker: Linked) -> None:
     (loaded,) = worker.ask(LOAD)
     assert isinstance(loaded, Loaded)
-    assert loaded.engines[0].activated is None
+    assert loaded.activated is None

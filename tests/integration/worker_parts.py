@@ -17,7 +17,7 @@ from edge.store.studies import Store
 from engines import shipped_packages
 
 PACKAGE = "head-ct-hemorrhage"
-LOAD = Load(((PACKAGE, shipped_packages() / PACKAGE),), threads=1)
+LOAD = Load(PACKAGE, shipped_packages() / PACKAGE, threads=1)
 PATIENCE_S = 60.0
 Scores = dict[tuple[int, int], tuple[float, ...]]
 
@@ -59,9 +59,11 @@ def close(receipt: Receipt) -> Close:
 class Linked:
     """A worker process at the end of its link, and what it said."""
 
-    def __init__(self) -> None:
+    def __init__(self, slice_timeout_s: float) -> None:
         self._told: queue.SimpleQueue[Replied | WorkerGone] = queue.SimpleQueue()
-        self.link = WorkerLink(self._told.put)
+        self.link = WorkerLink(
+            self._told.put, slice_timeout_s=slice_timeout_s, load_timeout_s=PATIENCE_S
+        )
 
     def told(self) -> Replied | WorkerGone:
         """Return the next that the link tells."""
@@ -82,14 +84,14 @@ class Linked:
 
 
 @contextmanager
-def linked_worker() -> Iterator[Linked]:
+def linked_worker(*, slice_timeout_s: float = PATIENCE_S) -> Iterator[Linked]:
     """Start a worker that has loaded the package that ships."""
-    linked = Linked()
+    linked = Linked(slice_timeout_s)
     linked.link.start()
     try:
         (loaded,) = linked.ask(LOAD)
         assert isinstance(loaded, Loaded)
-        assert [engine.failure for engine in loaded.engines] == [None]
+        assert loaded.failure is None
         yield linked
     finally:
         linked.link.stop()

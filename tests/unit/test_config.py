@@ -99,6 +99,7 @@ engines_mb = 512
 last_resort_s = 3
 threads = 2
 slice_timeout_s = 10
+load_timeout_s = 60
 volume_timeout_s = 600
 [broker]
 host = "mqtt.north"

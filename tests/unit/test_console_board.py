@@ -249,11 +249,12 @@ def test_a_card_is_made_once_for_all_boards_and_kept_of_no_study_that_is_gone() 
     ("health", "said"),
     [
         ({}, "Everything works"),
+        ({"engines_failed": "brain-mri, chest"}, "could not be loaded: brain-mri, chest."),
         ({"pacs_away": True}, "reports wait on this appliance"),
         ({"pacs_refused": True}, "The PACS refused reports"),
     ],
 )
-def test_the_board_says_whether_results_reach_the_pacs(health: dict[str, Any], said: str) -> None:
+def test_the_board_says_what_is_not_well(health: dict[str, Any], said: str) -> None:
     values = {"health": Health(broker=True, engines_ready=True, **health), "words": words}
     shown = Pages(Gone()).render("health.html", values, "en")
     assert said in shown
