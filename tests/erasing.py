@@ -87,16 +87,15 @@ def _alone(_: int, erase: Callable[[], Erased | Hindrance]) -> Erased | Hindranc
     return erase()
 
 
-def traces(folder: Path) -> dict[str, bytes]:
+def traces(store: Store) -> dict[str, bytes]:
     """Return what must be nowhere once study 1 is erased, by what it is."""
-    with open_store(folder) as store:
-        study = store.study(1)
-        with store.journal.reading() as read:
-            row = read.execute("SELECT * FROM studies WHERE id = 1").fetchone()
-            summary = read.execute("SELECT summary FROM results").fetchone()["summary"]
-        uids = [one.instance_uid for series in study.series for one in series.instances]
-        record = study.series[0].instances[0].record
-        sealed = record.path.read_bytes()[record.offset : record.offset + record.length]
+    study = store.study(1)
+    with store.journal.reading() as read:
+        row = read.execute("SELECT * FROM studies WHERE id = 1").fetchone()
+        summary = read.execute("SELECT summary FROM results").fetchone()["summary"]
+    uids = [one.instance_uid for series in study.series for one in series.instances]
+    record = study.series[0].instances[0].record
+    sealed = record.path.read_bytes()[record.offset : record.offset + record.length]
     return {
         "the key": study.key.raw,
         "the wrapped key": row["wrapped_key"],

@@ -90,7 +90,7 @@ class Coordinator:
         )
         self._volumes = VolumeDesk(self._events.put, timeout_s=settings.volume_timeout_s)
         self._examiner = Examiner(store, models, self._link, self._volumes)
-        self._testimony = Testimony(Steps(store.journal))
+        self._testimony = Testimony(Steps(store.journal, store.fingerprint))
         self._studies: dict[int, StudyInProgress] = {}
         self._thread = threading.Thread(target=self._run, name="coordinator")
         self.alive_at = time.monotonic()  # when the thread last came round

@@ -60,7 +60,7 @@ class ProcedureDesk:
 
     def __init__(self, store: Store, tell: Callable[[StepEnded], None]) -> None:
         self._store = store
-        self._steps = Steps(store.journal)
+        self._steps = Steps(store.journal, store.fingerprint)
         self._tell = tell
 
     def offer(self, ae: AE) -> list[Any]:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from edge.store.erased_series import Fingerprint, remember
 from edge.store.journal import Journal, StudyState
 
 # Each table of the journal is in one of these; a test holds them against the schema.
@@ -40,6 +41,7 @@ KEPT = frozenset(
         "audit",  # numbers alone
         "audit_head",
         "certificates",  # of staff
+        "erased_series",  # keyed digests, for a month
         "erasures",
         "receipts",  # who had which alert, by its number
         "score_counts",  # of no study
@@ -66,8 +68,10 @@ _STEPS = (
     "DELETE FROM heatmaps WHERE study_id = :study",
     "UPDATE procedure_steps SET uid = 'erased:' || id WHERE id IN (SELECT step_id"
     " FROM performed_series JOIN series USING (series_uid) WHERE study_id = :study)",
-    "DELETE FROM performed_series WHERE series_uid IN"
-    " (SELECT series_uid FROM series WHERE study_id = :study)",
+    # What such a step names and never came is of this study, too, for all that is known.
+    "DELETE FROM performed_series WHERE step_id IN (SELECT step_id FROM performed_series"
+    " JOIN series USING (series_uid) WHERE study_id = :study)"
+    " AND series_uid NOT IN (SELECT series_uid FROM series WHERE study_id != :study)",
     # A storage commitment that still waits for its report names images by their UIDs.
     "UPDATE commitments SET named = '[]', transaction_uid = '', given_up = :now"
     " WHERE reported IS NULL AND given_up IS NULL AND EXISTS (SELECT 1 FROM json_each(named)"
@@ -194,7 +198,9 @@ def hindrance(facts: ErasureFacts, order: Order) -> Hindrance | None:
     return None
 
 
-def erase(write: sqlite3.Connection, order: Order, *, pressing: bool) -> Erased | Hindrance:
+def erase(
+    write: sqlite3.Connection, order: Order, fingerprint: Fingerprint, *, pressing: bool
+) -> Erased | Hindrance:
     """Destroy a study's key and empty the journal of it, within a transaction.
 
     Parameters
@@ -202,6 +208,8 @@ def erase(write: sqlite3.Connection, order: Order, *, pressing: bool) -> Erased 
     write : sqlite3.Connection
         In a transaction.
     order : Order
+    fingerprint : callable
+        `Store.fingerprint`: the study's series are known again by it.
     pressing : bool
         Whether the study has a flag that nobody acknowledged.
     """
@@ -210,6 +218,7 @@ def erase(write: sqlite3.Connection, order: Order, *, pressing: bool) -> Erased 
     if reason is not None:
         return reason
     now = time.time()
+    remember(write, order.study_id, fingerprint, now)
     for step in _STEPS:
         write.execute(step, {"study": order.study_id, "now": now})
     if order.number is None:

@@ -296,4 +296,10 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE documents ADD COLUMN had REAL;
     UPDATE documents SET had = stored;
     """,
+    """
+    CREATE TABLE erased_series (
+        digest BLOB PRIMARY KEY,             -- keyed, of the series' UID
+        erased REAL NOT NULL                 -- forgotten with the steps of that time
+    ) STRICT, WITHOUT ROWID;
+    """,
 )

@@ -7,10 +7,12 @@ patient. Sources: DICOM PS3.4 F.7 (the service), PS3.3 C.4.14 (performed series)
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from edge.store.erased_series import Fingerprint, forget, names_one
 from edge.store.journal import Journal, StudyState
 
 _KEPT_S = 30 * 86_400.0
@@ -87,10 +89,21 @@ class Performance:
 
 
 class Steps:
-    """The steps' side of the journal; threads may share it."""
+    """The steps' side of the journal; threads may share it.
 
-    def __init__(self, journal: Journal) -> None:
+    A step that names a series of an erased study is of that study: what it names is kept only as
+    far as it is of a study that is here, and its own UID is not kept.
+
+    Parameters
+    ----------
+    journal : Journal
+    fingerprint : callable
+        `Store.fingerprint`.
+    """
+
+    def __init__(self, journal: Journal, fingerprint: Fingerprint) -> None:
         self._journal = journal
+        self._fingerprint = fingerprint
 
     def begin(
         self, uid: str, station: str, series: Mapping[str, Sequence[str]], now: float
@@ -120,6 +133,7 @@ class Steps:
                 (now - _KEPT_S,),
             )
             write.execute("DELETE FROM procedure_steps WHERE begun < ?", (now - _KEPT_S,))
+            forget(write, now - _KEPT_S)
             row = write.execute(
                 "INSERT INTO procedure_steps (uid, station, state, begun) VALUES (?,?,?,?)"
                 " ON CONFLICT (uid) DO NOTHING RETURNING id",
@@ -132,11 +146,14 @@ class Steps:
             ).fetchone()
             if number > MOST_STEPS:
                 raise TooManySteps(f"{MOST_STEPS} steps of this station are kept already")
-            write.executemany(_NAME_SERIES, _rows(row["id"], series))
+            self._name(write, row["id"], series)
         return True
 
     def change(self, uid: str, change: Change, now: float) -> Changed:
-        """Change a step that is in progress; one that has ended stays as it is."""
+        """Change a step that is in progress; one that has ended stays as it is.
+
+        One that turns out to be of erased studies alone is a step that is not known.
+        """
         with self._journal.transaction() as write:
             row = write.execute(
                 "SELECT id, state FROM procedure_steps WHERE uid = ?", (uid,)
@@ -148,7 +165,8 @@ class Steps:
                 return Changed(before)
             if change.series is not None:
                 write.execute("DELETE FROM performed_series WHERE step_id = ?", (row["id"],))
-                write.executemany(_NAME_SERIES, _rows(row["id"], change.series))
+                if not self._name(write, row["id"], change.series):
+                    return Changed(None)
             state = change.state or before
             write.execute(
                 "UPDATE procedure_steps SET state = ?, wrong_entry = ?, ended = ? WHERE id = ?",
@@ -176,6 +194,18 @@ class Steps:
             tuple(one["id"] for one in reopened),
         )
 
+    def _name(
+        self, write: sqlite3.Connection, step: int, series: Mapping[str, Sequence[str]]
+    ) -> bool:
+        """Keep what a step names; return whether it is of any study that was not erased."""
+        if not names_one(write, series, self._fingerprint):
+            write.executemany(_NAME_SERIES, _rows(step, series))
+            return True
+        here = {uid: images for uid, images in series.items() if _is_here(write, uid)}
+        write.executemany(_NAME_SERIES, _rows(step, here))
+        write.execute("UPDATE procedure_steps SET uid = 'erased:' || id WHERE id = ?", (step,))
+        return bool(here)
+
     def of_series(self, series_uid: str) -> Performance | None:
         """Return what is said of a series, or None if no step names it."""
         with self._journal.reading() as read:
@@ -196,6 +226,11 @@ class Steps:
 
 
 _NAME_SERIES = "INSERT INTO performed_series (step_id, series_uid, instances) VALUES (?,?,?)"
+
+
+def _is_here(read: sqlite3.Connection, series_uid: str) -> bool:
+    found = read.execute("SELECT 1 FROM series WHERE series_uid = ?", (series_uid,)).fetchone()
+    return found is not None
 
 
 def _rows(step: int, series: Mapping[str, Sequence[str]]) -> list[tuple[int, str, str]]:

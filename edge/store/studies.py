@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.store.claim import Claim
+from edge.store.erased_series import fingerprint
 from edge.store.erasure import Erased, Hindrance, Order, erase
 from edge.store.journal import Journal, StudyState, set_state
 from edge.store.priors import KeptPrior, read_priors
@@ -267,6 +268,10 @@ class Store:
             ).fetchone()
         return int(row["deaths"])
 
+    def fingerprint(self, series_uid: str) -> bytes:
+        """Return what stands for the UID of a series once it is erased."""
+        return fingerprint(self._device_key, series_uid)
+
     def erase(
         self, order: Order, note: Callable[[Erased], None], *, pressing: bool
     ) -> Erased | Hindrance:
@@ -282,7 +287,7 @@ class Store:
         """
         with self._lock:  # no image of it is being stored meanwhile
             with self.journal.transaction() as write:
-                done = erase(write, order, pressing=pressing)
+                done = erase(write, order, self.fingerprint, pressing=pressing)
                 if isinstance(done, Erased):
                     note(done)
             if isinstance(done, Erased):

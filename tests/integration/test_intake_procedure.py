@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from erasing import eraser, order
 from intake_parts import HOST, Intake, open_intake
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
@@ -16,8 +17,9 @@ from pynetdicom.sop_class import ModalityPerformedProcedureStep
 
 from edge.intake.events import StepEnded
 from edge.store import steps
+from edge.store.journal import StudyState
 from edge.store.steps import Performance, Steps
-from tools.scanner import head_ct_series
+from tools.scanner import head_ct_series, send
 
 # pynetdicom leaves the socket of an aborted connection to the garbage collector.
 pytestmark = pytest.mark.filterwarnings(
@@ -103,7 +105,9 @@ def told(intake: Intake) -> list[StepEnded]:
 
 
 def of_series(intake: Intake, series: list[Any]) -> Performance | None:
-    return Steps(intake.store.journal).of_series(series[0].SeriesInstanceUID)
+    return Steps(intake.store.journal, intake.store.fingerprint).of_series(
+        series[0].SeriesInstanceUID
+    )
 
 
 def test_a_completed_step_lists_the_images_of_its_series(intake: Intake, series: list[Any]) -> None:
@@ -167,6 +171,20 @@ def test_two_steps_of_one_series_count_together(intake: Intake, series: list[Any
     assert performance is not None
     assert performance.ended
     assert len(performance.instances) == 3
+
+
+def test_a_step_whose_study_was_erased_is_not_known_any_more(
+    intake: Intake, series: list[Any]
+) -> None:
+    with Modality(intake) as modality:
+        modality.create()
+        assert send(series, intake.peer).ok
+        intake.store.study_state(1, StudyState.DECIDED, len(series))
+        eraser(intake.store).erase(order())
+        answer = modality.set("COMPLETED", PerformedSeriesSequence=performed(series))
+        assert answer.Status == 0x0112
+    assert of_series(intake, series) is None
+    assert not told(intake)
 
 
 def test_a_step_that_has_ended_is_not_changed_any_more(intake: Intake, series: list[Any]) -> None:

@@ -88,9 +88,9 @@ def test_whoever_says_so_erases_what_was_not_delivered_or_acknowledged() -> None
 
 def test_nothing_of_an_erased_study_is_in_any_file(tmp_path: Path) -> None:
     told_study(tmp_path)
-    wanted = traces(tmp_path)
-    assert found(tmp_path, wanted) == [name for name in wanted if name != "the key"]
     with open_store(tmp_path) as store:
+        wanted = traces(store)
+        assert found(tmp_path, wanted) == [name for name in wanted if name != "the key"]
         Erasures(store.journal).place([order()])
         assert eraser(store).carry_out() == 1
         assert found(tmp_path, wanted) == []
@@ -249,7 +249,8 @@ def test_killed_at_any_step_a_study_is_whole_or_gone_and_the_next_start_cleans_u
 ) -> None:
     whole, out = tmp_path / "whole", tmp_path / "killed"
     told_study(whole)
-    wanted = traces(whole)
+    with open_store(whole) as store:
+        wanted = traces(store)
     subprocess.run([sys.executable, TESTS / "erasing.py", whole, out], check=True, timeout=120)
     steps = sorted(int(folder.name) for folder in out.iterdir())
     assert len(steps) > 20
