@@ -1,4 +1,4 @@
-"""Weights that a file keeps in half precision, for half of its bytes, are float32 weights."""
+"""Constants in one form: weights of the graph, and float32 however few bits a file keeps."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ from engines.graph.wiring import drop_unread
 def widened(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the graph with each half-precision constant that is cast to float32 as a float32 one.
 
-    Every runtime does so when it loads a model; a conversion has to see the weights before. No
-    value changes. The model is left as it is.
+    A Constant node's value becomes a weight like any other. Every runtime does so when it loads a
+    model; a conversion has to see the weights before. No value changes. The model is left as it is.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
     graph = result.graph
+    for node in list(graph.node):
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            weight = graph.initializer.add()
+            weight.CopyFrom(node.attribute[0].t)
+            weight.name = node.output[0]
+            graph.node.remove(node)
     half = {one.name: one for one in graph.initializer if one.data_type == TensorProto.FLOAT16}
     for node in list(graph.node):
         if node.op_type != "Cast" or node.input[0] not in half:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import onnx
 
 
@@ -21,8 +23,18 @@ def readers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
 
 def drop_unread(graph: onnx.GraphProto) -> None:
     """Throw out the constants that neither a node nor an output reads, in place."""
-    used = {name for node in graph.node for name in node.input}
+    used = {name for node in graph.node for name in (*node.input, *captured(node))}
     used.update(output.name for output in graph.output)
     left = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]
     graph.initializer.extend(left)
+
+
+def captured(node: onnx.NodeProto) -> Iterator[str]:
+    """Yield what the branches and loops of a node read; names of their own may be among it."""
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            yield from (output.name for output in graph.output)
+            for inner in graph.node:
+                yield from inner.input
+                yield from captured(inner)
