@@ -17,7 +17,7 @@ from engines.graph.halving import halved
 from engines.graph.model import check_result
 from engines.graph.observe import observe
 from engines.graph.samples import Feeds
-from engines.graph.sensitive import Kept, overflowing, steep_or_summing
+from engines.graph.sensitive import Kept, overflowing, refuse_quantized, steep_or_summing
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,10 @@ def to_fp16(model: onnx.ModelProto, samples: Sequence[Feeds]) -> HalfGraph:
     ------
     GraphError
         If the samples do not run, or an operator does not take what it is given.
+    NotOffered
+        If the graph is quantized already.
     """
+    refuse_quantized(model)
     model = widened(model)
     seen = observe(model, samples)
     kept = {item.node: item for item in overflowing(model, seen)}

@@ -15,11 +15,10 @@ import onnx
 from onnx import TensorProto, defs, helper, numpy_helper
 
 from engines.graph.model import element_types
-from engines.graph.wiring import captured, drop_unread
+from engines.graph.wiring import captured, drop_unread, still
 
 _HALF = "tensor(float16)"
 _FULL = "tensor(float)"
-_SIZES = frozenset({"Shape", "Size"})
 _OWN_TYPE = frozenset({"ConstantOfShape", "EyeLike", "RandomNormal", "RandomUniform"})
 """What has an output type of its own, which no input gives it; such are sizes and constants."""
 
@@ -60,7 +59,8 @@ class _Halving:
         # reads from outside.
         self._pinned = {one.name for one in self._graph.output}
         self._pinned.update(name for node in self._graph.node for name in captured(node))
-        self._still = self._known_before_any_pixel()
+        # Sizes are reckoned there, which half precision rounds from 2048 on; and it is done once.
+        self._still = still(self._graph)
         self._nodes: list[onnx.NodeProto] = []
         self._half: dict[str, str] = {}
         self._full: dict[str, str] = {}
@@ -115,17 +115,6 @@ class _Halving:
             for place, name in zip(places, node.output, strict=True)
             if self._is_float(name)
         )
-
-    def _known_before_any_pixel(self) -> set[str]:
-        """Return what depends on shapes and constants alone.
-
-        Sizes are reckoned there, which half precision rounds from 2048 on; and it is done once.
-        """
-        known = set(self._weights)
-        for node in self._graph.node:
-            if node.op_type in _SIZES or all(name in known for name in node.input if name):
-                known.update(node.output)
-        return known
 
     def _schema(self, node: onnx.NodeProto) -> defs.OpSchema | None:
         version = self._opsets.get(node.domain or "ai.onnx")

@@ -16,6 +16,8 @@ from enum import Enum
 from pathlib import Path
 
 import onnx
+import onnxruntime
+from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
 from onnxruntime.quantization.calibrate import (
     CalibrationDataReader,
@@ -27,11 +29,13 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from engines.graph.errors import GraphError, NotOffered
 from engines.graph.model import check_result, parse_model
-from engines.graph.observe import observe
+from engines.graph.observe import observe, run
 from engines.graph.pooling import joined
 from engines.graph.rectify import without_pairs_before
 from engines.graph.samples import Feeds
-from engines.graph.sensitive import gains_in_int8, unquantized
+from engines.graph.sensitive import gains_in_int8, refuse_quantized, unquantized
+
+_HIGHEST_OPSET = 22  # in which every ONNX Runtime that can be installed here quantizes
 
 
 class Calibrator(Enum):
@@ -99,8 +103,9 @@ def to_int8(
     GraphError
         If there are no samples, or the graph cannot be quantized.
     NotOffered
-        If int8 would gain nothing.
+        If int8 would gain nothing, or the graph is quantized already.
     """
+    refuse_quantized(model)
     if not samples:
         raise GraphError("int8 needs calibration inputs: the package's check set, or an npz.")
     with tempfile.TemporaryDirectory(prefix="scanside-int8-") as folder, _quiet():
@@ -139,7 +144,34 @@ def to_int8(
             raise GraphError(
                 f"The graph cannot be quantized: {error}. Serve this model in fp16 or fp32."
             ) from error
+    _refuse_unrunnable(quantized)
     return check_result(quantized, "int8")
+
+
+def _refuse_unrunnable(model: onnx.ModelProto) -> None:
+    """Refuse an opset whose QuantizeLinear ONNX Runtime does not have: it comes after ONNX's."""
+    opset = next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
+    if opset <= _HIGHEST_OPSET:
+        return
+    graph = helper.make_graph(
+        [helper.make_node("QuantizeLinear", ["x", "scale", "point"], ["y"])],
+        "rounds",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.INT8, [1])],
+        [
+            helper.make_tensor("scale", TensorProto.FLOAT, [], [1.0]),
+            helper.make_tensor("point", TensorProto.INT8, [], [0]),
+        ],
+    )
+    opsets = [helper.make_opsetid("", opset)]
+    asked = helper.make_model(graph, opset_imports=opsets, ir_version=model.ir_version)
+    try:
+        run(asked, [])
+    except GraphError as error:
+        raise GraphError(
+            f"ONNX Runtime {onnxruntime.__version__} has no QuantizeLinear of opset {opset}. For "
+            f"int8 export the model again with opset {_HIGHEST_OPSET} or lower."
+        ) from error
 
 
 def _ranges(

@@ -14,6 +14,9 @@ The rule, in the order it is asked:
 5. Convolutions that see the pixels themselves, where a pixel has at most eight channels, and their
    Relu: what is rounded there is lost to every later step, and kernels for bytes take channels by
    the dozen (with one channel, ONNX Runtime takes seven times as long as in fp32). Int8 alone.
+6. What joins a tensor with a constant (a bias after a matrix product, the factors of a GELU, the
+   token in front of a transformer's patches), and what no pixel reaches: TensorRT takes a constant
+   in bytes nowhere but as a weight. Int8 alone.
 
 The first two also keep int8 away, and away from the additions and products that follow: their
 inputs would be quantized, and with them what was to stay exact. Where there are no samples, every
@@ -30,7 +33,10 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from engines.graph.errors import NotOffered
+from engines.graph.model import element_types
 from engines.graph.observe import Seen
+from engines.graph.wiring import still
 
 LARGE_SUM = 1024
 FEW_CHANNELS = 8
@@ -59,6 +65,9 @@ _SUMS = frozenset(
 
 _MIXING = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _ELEMENTWISE = frozenset({"Add", "Div", "Mul", "Sub"})
+_WITH_PARAMETERS = frozenset({"BatchNormalization", "Clip", "PRelu", "Pad", "Resize"})
+_ROUNDING = frozenset({"DequantizeLinear", "QuantizeLinear"})
+FLOAT = onnx.TensorProto.FLOAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +85,21 @@ class Kept:
     node: str
     op: str
     reason: str
+
+
+def refuse_quantized(model: onnx.ModelProto) -> None:
+    """Refuse a graph that somebody quantized before.
+
+    Raises
+    ------
+    NotOffered
+        If it has a QuantizeLinear or DequantizeLinear.
+    """
+    if any(node.op_type in _ROUNDING for node in model.graph.node):
+        raise NotOffered(
+            "The model is quantized already, and is served as it is: fp32 leaves its bytes as they "
+            "are."
+        )
 
 
 def steep_or_summing(model: onnx.ModelProto, seen: Mapping[str, Seen]) -> tuple[Kept, ...]:
@@ -112,6 +136,7 @@ def unquantized(model: onnx.ModelProto, seen: Mapping[str, Seen]) -> tuple[Kept,
     enlarged.
     """
     kept = steep_or_summing(model, seen) + _overlapping(model)
+    kept += _with_constants(model, {item.node for item in kept})
     seeing = _seeing_pixels(model)
     names = {item.node for item in kept}
     exact = {name for node in model.graph.node if node.name in names for name in node.output}
@@ -140,6 +165,18 @@ def _overlapping(model: onnx.ModelProto) -> tuple[Kept, ...]:
         for node in model.graph.node
         if node.op_type == "AveragePool" and set(_strides(node)) == {1}
     )
+
+
+def _with_constants(model: onnx.ModelProto, found: Collection[str]) -> tuple[Kept, ...]:
+    """Return the nodes of rule 6, in graph order."""
+    types, known = element_types(model), still(model.graph)
+    kept = []
+    for node in model.graph.node:
+        read = node.input[:1] if node.op_type in _MIXING | _WITH_PARAMETERS else node.input
+        constants = [name for name in read if name in known and types.get(name) == FLOAT]
+        if constants and node.name not in found:
+            kept.append(Kept(node.name, node.op_type, "joins a constant, which stays in float"))
+    return tuple(kept)
 
 
 def _strides(node: onnx.NodeProto) -> list[int]:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import onnx
 
+_SIZES = frozenset({"Shape", "Size"})
+
 
 def makers(graph: onnx.GraphProto) -> dict[str, onnx.NodeProto]:
     """Return the node that makes each tensor."""
@@ -38,3 +40,12 @@ def captured(node: onnx.NodeProto) -> Iterator[str]:
             for inner in graph.node:
                 yield from inner.input
                 yield from captured(inner)
+
+
+def still(graph: onnx.GraphProto) -> set[str]:
+    """Return the tensors that depend on shapes and constants alone, whatever the input holds."""
+    known = {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type in _SIZES or all(name in known for name in node.input if name):
+            known.update(node.output)
+    return known

@@ -24,6 +24,7 @@ from graphs import (
     shipped_model,
     shipped_samples,
     small_graph,
+    transformer,
 )
 from onnx import helper
 from runtime_parts import models
@@ -42,6 +43,7 @@ from engines.cache import EngineCache, EngineKey
 from engines.candidates import shapes_for, write_graphs
 from engines.graph.fp16 import to_fp16
 from engines.graph.int8 import Calibrator, to_int8
+from engines.graph.model import parse_model
 from engines.runtime.protocol import Precision
 
 pytestmark = pytest.mark.skipif(
@@ -107,6 +109,20 @@ def test_a_foreign_volume_model_becomes_an_engine(
     elif precision == "int8":
         file = written(to_int8(meshnet(name), blobs(), Calibrator.MINMAX), tmp_path)
     assert build(volume_plan(file, tmp_path / "volume.engine")).size > 10_000
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_vision_transformer_builds_in_fewer_bits(precision: str, tmp_path: Path) -> None:
+    model = parse_model(transformer().SerializeToString(), "transformer.onnx")
+    samples = [{"x": np.random.default_rng(1).random((2, 3, 8, 8)).astype(np.float32)}]
+    graph = (
+        to_fp16(model, samples).model
+        if precision == "fp16"
+        else to_int8(model, samples, Calibrator.MINMAX)
+    )
+    shapes = Shapes("x", (1, 3, 8, 8), (1, 3, 8, 8), (16, 3, 8, 8))
+    plan = plan_for(written(graph, tmp_path), (shapes,), tmp_path / "transformer.engine")
+    assert build(plan).size > 10_000
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

@@ -38,43 +38,6 @@ def _precisions(model: onnx.ModelProto) -> dict[str, str]:
     return {one.node: one.precision for one in node_precisions(model)}
 
 
-def test_an_attention_block_goes_to_fp16_around_its_softmax() -> None:
-    """What a vision transformer repeats: torch exports it so up to opset 22."""
-    model = _parsed(
-        [
-            helper.make_node("LayerNormalization", ["x", "scale", "shift"], ["normal"], "norm"),
-            helper.make_node("MatMul", ["normal", "q"], ["query"], "query"),
-            helper.make_node("MatMul", ["normal", "k"], ["key"], "key"),
-            helper.make_node("Transpose", ["key"], ["turned"], "turn", perm=[0, 2, 1]),
-            helper.make_node("MatMul", ["query", "turned"], ["score"], "score"),
-            helper.make_node("Softmax", ["score"], ["share"], "share", axis=-1),
-            helper.make_node("MatMul", ["share", "normal"], ["mixed"], "mix"),
-            helper.make_node("MatMul", ["mixed", "p"], ["projected"], "project"),
-            helper.make_node("Add", ["bias", "projected"], ["placed"], "place"),
-            helper.make_node("Add", ["x", "placed"], ["logits"], "join"),
-        ],
-        {
-            "scale": np.ones(8, np.float32),
-            "shift": np.zeros(8, np.float32),
-            "bias": _normal(8),
-            **{name: _normal(8, 8) for name in "qkp"},
-        },
-        shape=("n", 5, 8),
-        out=("n", 5, 8),
-    )
-    samples: list[Feeds] = [{"x": _normal(2, 5, 8)}]
-    half = to_fp16(model, samples)
-    assert {one.node for one in half.kept} == {"norm", "share"}
-    found = _precisions(half.model)
-    assert {found[name] for name in ("query", "score", "mix", "project", "place", "join")} == {
-        "fp16"
-    }
-    assert found["norm"] == found["share"] == "fp32"
-    assert np.abs(
-        run(half.model, samples)[0]["logits"] - run(model, samples)[0]["logits"]
-    ).max() < (0.02)
-
-
 def test_a_tensor_that_is_an_output_and_goes_on_is_there_in_both_types() -> None:
     model = small_graph(
         [
