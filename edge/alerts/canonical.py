@@ -7,17 +7,14 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from edge.alerts.schema import MessageError, Schema, read_schema
 
-from edge.alerts.schema import MessageError, check_against, read_schema
-
-_SCHEMA = "alert.schema.json"
 MAX_BODY = 64 * 1024  # bytes; the longest real alert is near 10 kB
 
 
-def validator() -> Draft202012Validator:
-    """Return the validator for `alert.schema.json`."""
-    return read_schema("edge.alerts", _SCHEMA)
+def alert_schema() -> Schema:
+    """Return `alert.schema.json`."""
+    return read_schema("edge.alerts", "alert.schema.json")
 
 
 def canonical(document: Mapping[str, Any]) -> bytes:
@@ -38,7 +35,7 @@ def canonical(document: Mapping[str, Any]) -> bytes:
 
 def check(document: object) -> None:
     """Raise `MessageError` when a document is outside the schema."""
-    check_against(document, validator(), _SCHEMA)
+    alert_schema().check(document)
 
 
 def plain(value: Any) -> Any:

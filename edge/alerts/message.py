@@ -10,13 +10,12 @@ receivers depend on must not change because a class elsewhere did.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
 import uuid_utils
 
-from edge.alerts.canonical import MAX_BODY, canonical, check, plain, validator
+from edge.alerts.canonical import MAX_BODY, alert_schema, canonical, check, plain
 from edge.alerts.message_parts import (
     AuditHead,
     Code,
@@ -34,6 +33,7 @@ from edge.alerts.message_parts import (
     Timing,
 )
 from edge.alerts.schema import MessageError
+from edge.jose.read_json import read_json
 from edge.timestamps import parse_rfc3339
 
 __all__ = [
@@ -58,8 +58,8 @@ __all__ = [
     "SeriesRef",
     "StudyRef",
     "Timing",
+    "alert_schema",
     "new_id",
-    "validator",
 ]
 
 SCHEMA_VERSION = 1
@@ -143,7 +143,7 @@ class Alert:
             msg = f"the body has {len(body)} bytes; at most {MAX_BODY} are read"
             raise MessageError(msg)
         try:
-            document = json.loads(body)
+            document = read_json(body)
         except (ValueError, RecursionError) as error:
             msg = "the body is not JSON in UTF-8"
             raise MessageError(msg) from error

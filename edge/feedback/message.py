@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
-from jsonschema import Draft202012Validator
-
-from edge.alerts.schema import MessageError, check_against, read_schema
+from edge.alerts.schema import MessageError, Schema, read_schema
 from edge.alerts.sealing import CLOCK_SKEW
 from edge.jose.envelope import Refusal, SealError, audience_of, dump, parse, unwrap, wrap
 from edge.jose.signature import Statement
@@ -21,7 +19,6 @@ from edge.keys import PrivateKey, PublicKey, SigningKey, TrustedDevices
 from edge.timestamps import parse_rfc3339
 
 SCHEMA_VERSION = 1
-_SCHEMA = "feedback.schema.json"
 MAX_NOTE = 1000  # characters
 
 FEEDBACK = Statement("scanside-feedback+jws", {"aud": list, "created": str, "dev": str, "seq": int})
@@ -88,7 +85,7 @@ def seal_feedback(
         If the recipients are none, too many or repeated, or the message is too large.
     """
     document = {"feedback": SCHEMA_VERSION, **asdict(feedback)}
-    _check(document)
+    feedback_schema().check(document)
     claims = {
         "aud": audience_of(recipients),
         "created": feedback.created,
@@ -125,7 +122,7 @@ def open_feedback(
         raise SealError(Refusal.UNKNOWN_DEVICE, "signed with a key that is not trusted here")
     document = parse(FEEDBACK.verify(inside.signed, sender.key))
     try:
-        _check(document)
+        feedback_schema().check(document)
         created = parse_rfc3339(document["created"])
     except (MessageError, ValueError) as error:
         raise SealError(Refusal.MALFORMED, str(error)) from error
@@ -143,10 +140,6 @@ def open_feedback(
     return feedback, sender.key.kid
 
 
-def validator() -> Draft202012Validator:
-    """Return the validator for `feedback.schema.json`."""
-    return read_schema("edge.feedback", _SCHEMA)
-
-
-def _check(document: object) -> None:
-    check_against(document, validator(), _SCHEMA)
+def feedback_schema() -> Schema:
+    """Return `feedback.schema.json`."""
+    return read_schema("edge.feedback", "feedback.schema.json")

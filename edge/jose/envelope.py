@@ -23,6 +23,7 @@ from joserfc import jwe
 from joserfc.errors import JoseError
 from joserfc.util import json_b64encode
 
+from edge.jose.read_json import read_json
 from edge.keys.identity import MAX_RECIPIENTS, PrivateKey, PublicKey
 
 __all__ = [
@@ -155,7 +156,7 @@ def unwrap(message: bytes, me: PrivateKey | Sequence[PrivateKey]) -> Unwrapped:
 def parse(text: bytes) -> Any:
     """Read JSON from outside; raises `SealError`."""
     try:
-        return json.loads(text)
+        return read_json(text)
     except (ValueError, RecursionError) as error:
         raise SealError(Refusal.MALFORMED, "not JSON") from error
 

@@ -32,8 +32,8 @@ from edge.alerts.message import (
     SeriesRef,
     StudyRef,
     Timing,
+    alert_schema,
     new_id,
-    validator,
 )
 from edge.alerts.topics import URGENCIES
 from edge.timestamps import parse_rfc3339, rfc3339
@@ -165,9 +165,9 @@ def _objects(schema: Any) -> Any:
 
 
 def test_the_schema_closes_every_object_and_bounds_every_text_and_list() -> None:
-    schema: Any = validator().schema
-    assert schema["$id"] == "urn:scanside:alert:1"
-    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    document = alert_schema().document
+    assert document["$id"] == "urn:scanside:alert:1"
+    assert document["$schema"] == "https://json-schema.org/draft/2020-12/schema"
 
     def bounded(part: Any) -> bool:
         if isinstance(part, list):
@@ -182,14 +182,14 @@ def test_the_schema_closes_every_object_and_bounds_every_text_and_list() -> None
             return False
         return all(map(bounded, part.values()))
 
-    for one in _objects(schema):
+    for one in _objects(document):
         assert one["additionalProperties"] is False
         assert one["required"] == list(one["properties"])
-    assert bounded(schema)
+    assert bounded(document)
 
 
 def test_the_schema_and_the_classes_name_the_same_fields() -> None:
-    schema: Any = validator().schema
+    document = alert_schema().document
 
     def names(kind: type) -> list[str]:
         assert is_dataclass(kind)
@@ -209,9 +209,9 @@ def test_the_schema_and_the_classes_name_the_same_fields() -> None:
         "timing": Timing,
         "audit": AuditHead,
     }
-    assert sorted(schema["properties"]) == names(Alert)
+    assert sorted(document["properties"]) == names(Alert)
     for name, kind in definitions.items():
-        assert sorted(schema["$defs"][name]["properties"]) == names(kind)
+        assert sorted(document["$defs"][name]["properties"]) == names(kind)
 
 
 WRONG: dict[str, dict[str, Any]] = {
@@ -267,6 +267,22 @@ def test_a_probability_that_is_no_number_is_never_sent() -> None:
     alert = replace(FINAL, findings=(replace(FINDING, probability=float("nan")),))
     with pytest.raises(MessageError):
         alert.to_json()
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_a_number_that_json_does_not_have_is_refused(number: str) -> None:
+    body = EVERYTHING.to_json()
+    (said,) = {str(one.probability) for one in EVERYTHING.findings[:1]}
+    bad = body.replace(f'"probability":{said}'.encode(), f'"probability":{number}'.encode())
+    assert bad != body
+    with pytest.raises(MessageError, match="not JSON"):
+        Alert.from_json(bad)
+
+
+def test_half_a_character_is_refused() -> None:
+    document = {**json.loads(FINAL.to_json()), "reasons": ["\udc80"]}
+    with pytest.raises(MessageError, match="not JSON"):
+        Alert.from_json(json.dumps(document).encode())
 
 
 def test_text_that_is_not_unicode_is_never_sent() -> None:

@@ -16,9 +16,9 @@ from edge.feedback.message import (
     MAX_NOTE,
     Feedback,
     Finding,
+    feedback_schema,
     open_feedback,
     seal_feedback,
-    validator,
 )
 from edge.keys import DeviceKeys, TrustedDevices, init_device
 from edge.store.feedback import FeedbackStore, Score, Subject, Verdict, Word
@@ -229,4 +229,4 @@ def test_what_no_receiver_would_take_is_not_sealed(
 
 
 def test_the_schema_is_one() -> None:
-    assert validator().schema["$id"] == "urn:scanside:feedback:1"  # type: ignore[index]
+    assert feedback_schema().document["$id"] == "urn:scanside:feedback:1"
