@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from edge.alerts.chance import chance
 from edge.alerts.message import NOTICE, Alert
 from edge.audit import Entry
 from edge.grades import CheckResult, Grade
@@ -167,8 +168,8 @@ def print_alert(body: bytes, *, as_json: bool) -> None:
     for finding in alert.findings:
         said = "flagged" if finding.flagged else "uncertain" if finding.abstained else "not flagged"
         console.print(
-            f"  {finding.label}: {finding.probability:.2f} "
-            f"(flagged from {finding.threshold:.2f}), {said}, by {finding.model}"
+            f"  {finding.label}: {chance(finding.probability)} "
+            f"(flagged from {finding.threshold:.0%}), {said}, by {finding.model}"
         )
     for one in alert.measurements:
         said = "flagged" if one.flagged else "not flagged"
@@ -218,7 +219,7 @@ def print_document(document: DocumentLine, about: dict[str, Any] | None) -> None
     console.print(f"Outcome: {_OUTCOME[report['outcome']]}")
     table = _table("finding", "verdict", "figure", "from", "model")
     for one in report["findings"]:
-        figures = f"{one['probability']:.2f}", f"{one['threshold']:.2f}"
+        figures = chance(one["probability"]), f"{one['threshold']:.0%}"
         table.add_row(_plain(one["label"]), _VERDICT[one["verdict"]], *figures, one["model"])
     for one in report["volumes"]:
         figures = f"{one['ml']:.1f} ml", ""

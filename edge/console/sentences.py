@@ -21,6 +21,9 @@ def _(text: str) -> str:
 # otherwise, and all others hold figures.
 _WORDS = {"label": None, "also": None, "labels": ", ", "cause": ", ", "sides": ", ", "words": " "}
 _MODEL, _SENTENCE = "model", "sentence"
+_CHANCES = frozenset({"before", "after"})
+_CHANCE = re.compile("(over |under )?([0-9]+)%")  # as `edge.alerts.chance` writes it
+_OVER, _UNDER = _("over %(share)s"), _("under %(share)s")
 
 FORMS = (
     # What could not be looked at
@@ -84,13 +87,13 @@ FORMS = (
     # Change since an earlier study
     _("%(label)s: %(then)s ml then, %(now)s ml now; within what two scans of one brain differ by."),
     _("%(label)s: %(then)s ml then, %(now)s ml now."),
-    _("%(label)s: probability %(then)s then, %(now)s now; flagged now and not then."),
-    _("%(label)s: probability %(then)s then, %(now)s now; flagged then and not now."),
+    _("%(label)s: probability %(before)s then, %(after)s now; flagged now and not then."),
+    _("%(label)s: probability %(before)s then, %(after)s now; flagged then and not now."),
     _(
-        "%(label)s: probability %(then)s then, %(now)s now; flagged both times. A probability is no measure of size."
+        "%(label)s: probability %(before)s then, %(after)s now; flagged both times. A probability is no measure of size."
     ),
     _(
-        "%(label)s: probability %(then)s then, %(now)s now; not flagged both times. A probability is no measure of size."
+        "%(label)s: probability %(before)s then, %(after)s now; not flagged both times. A probability is no measure of size."
     ),
     _(
         "%(label)s: %(ml)s ml (%(low)s to %(high)s); %(also)s: %(ml2)s ml (%(low2)s to %(high2)s). The bounds are of the threshold alone; a physician compares the images."
@@ -133,6 +136,16 @@ def say(text: str, speak: Language) -> str:
     return speak.say(text)
 
 
+def chance(text: str, speak: Language) -> str:
+    """Return a probability that `edge.alerts.chance` wrote in a language."""
+    found = _CHANCE.fullmatch(text)
+    if found is None:
+        return text
+    word, number = found.groups()
+    share = speak.percent(int(number) / 100)
+    return speak.say(_OVER if word == "over " else _UNDER, share=share) if word else share
+
+
 def warm() -> None:
     """Compile every pattern, so that the first visitor does not wait for it."""
     for form in FORMS:
@@ -151,6 +164,8 @@ def _part(name: str) -> str:
     """Return the regular expression of what stands in a place."""
     if name == _MODEL:
         return "[a-z0-9]+(?:-[a-z0-9]+)*"
+    if name in _CHANCES:
+        return "(?:over |under )?[0-9]+%"
     return ".+?" if name in _WORDS or name == _SENTENCE else "-?[0-9]+(?:[.][0-9]+)?"
 
 
@@ -159,6 +174,8 @@ def _value(name: str, part: str, speak: Language) -> str:
         return part
     if name == _SENTENCE:
         return say(part, speak)
+    if name in _CHANCES:
+        return chance(part, speak)
     if name in _WORDS:
         between = _WORDS[name]
         if between is None:

@@ -6,6 +6,7 @@ when the page is made.
 
 from __future__ import annotations
 
+from edge.alerts.chance import chance as as_text
 from edge.alerts.message import FindingResult, Measurement
 from edge.console import sentences
 from edge.console.cards import Delivery, Tone
@@ -126,7 +127,6 @@ UNDECODABLE = (
 )
 _CHANCE, _ML = _("%(word)s, %(share)s"), _("%(ml)s ml")
 _GB, _MB = _("%(size)s GB"), _("%(size)s MB")
-_OVER, _UNDER = _("over %(share)s"), _("under %(share)s")
 _LIKELY = (
     (0.95, _("very likely")),
     (0.75, _("likely")),
@@ -173,9 +173,5 @@ def extent(said: FindingResult | Measurement, speak: Language) -> str:
 
 
 def chance(finding: FindingResult, speak: Language) -> str:
-    """Return a probability as a number; no model is as sure as nought or a hundred per cent."""
-    if finding.probability > 0.99:
-        return speak.say(_OVER, share=speak.percent(0.99))
-    if finding.probability < 0.01:
-        return speak.say(_UNDER, share=speak.percent(0.01))
-    return speak.percent(finding.probability)
+    """Return a probability as a number."""
+    return sentences.chance(as_text(finding.probability), speak)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from edge.alerts.chance import chance
 from edge.alerts.decision import SeriesVolume, StudyDecision, Value, key_of
 from edge.alerts.message import Progression
 from edge.alerts.topics import URGENCIES
@@ -116,7 +117,7 @@ def _compared(label: str, before: Value, now: Value, unit: str) -> tuple[str, st
         if abs(now.value - before.value) <= max(_UNCHANGED * before.value, _UNCHANGED_ML):
             return "unchanged", f"{figures}; within what two scans of one brain differ by."
         return ("larger" if now.value > before.value else "smaller"), f"{figures}."
-    figures = f"{label}: probability {before.value:.2f} then, {now.value:.2f} now"
+    figures = f"{label}: probability {chance(before.value)} then, {chance(now.value)} now"
     if now.flagged and not before.flagged:
         return "new", f"{figures}; flagged now and not then."
     if before.flagged and not now.flagged:

@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
+from edge.alerts.chance import chance
 from edge.alerts.message import NOTICE
 from edge.results.framing import character_set, inherit
 from edge.results.identity import (
@@ -35,8 +36,8 @@ def words_of(report: Report, line: FindingLine) -> tuple[str, ...]:
     place = f", {line.place}" if line.place else ""
     return (
         f"{MANUFACTURER} machine reading, UNVERIFIED, {report.decided[:16].replace('T', ' ')} UTC",
-        f"{line.label}{place}: {line.probability:.2f}, flagged from {line.threshold:.2f} on, by "
-        f"{model.name} {model.version}",
+        f"{line.label}{place}: {chance(line.probability)}, flagged from {line.threshold:.0%} on, "
+        f"by {model.name} {model.version}",
         "Colour: what speaks for it, not where it ends. Not for measuring.",
         NOTICE,
     )

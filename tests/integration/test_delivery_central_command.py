@@ -124,7 +124,7 @@ def test_a_person_reads_one_line_an_alert(
         line = process.stdout.readline()
     process.terminate()
     process.communicate(timeout=20)
-    for word in ("north/ct-1", "CRITICAL", "FLAGGED", "Intracranial hemorrhage 0.93", "final"):
+    for word in ("north/ct-1", "CRITICAL", "FLAGGED", "Intracranial hemorrhage 93%", "final"):
         assert word in line
 
 

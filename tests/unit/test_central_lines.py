@@ -76,7 +76,7 @@ def received(alert: Alert | None, **more: object) -> Received:
 
 def test_a_line_names_the_flagged_finding_and_not_the_patient() -> None:
     line = alert_line(received(ALERT)).plain
-    assert line.startswith("09:30:00.250  north/ct-1 #7   CRITICAL   FLAGGED  Hemorrhage 0.93")
+    assert line.startswith("09:30:00.250  north/ct-1 #7   CRITICAL   FLAGGED  Hemorrhage 93%")
     assert "final" in line
     assert ALERT.patient.pseudonym not in line
 
@@ -87,9 +87,9 @@ def test_a_line_names_a_flagged_measurement_before_a_finding_that_is_not() -> No
     both = replace(ALERT, measurements=(large,), findings=(calm,))
     assert "Seen 31.5 ml" in alert_line(received(both)).plain
     flagged = replace(ALERT, measurements=(large,), findings=(replace(calm, flagged=True),))
-    assert "Hemorrhage 0.93" in alert_line(received(flagged)).plain
+    assert "Hemorrhage 93%" in alert_line(received(flagged)).plain
     quiet = replace(ALERT, measurements=(replace(large, flagged=False),), findings=(calm,))
-    assert "Hemorrhage 0.93" in alert_line(received(quiet)).plain
+    assert "Hemorrhage 93%" in alert_line(received(quiet)).plain
 
 
 def test_what_was_not_analysed_says_so_and_why() -> None:

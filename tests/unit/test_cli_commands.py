@@ -300,7 +300,7 @@ def test_an_alert_is_opened_with_the_devices_own_key(used: Terminal) -> None:
     assert used("alerts show 1") == 0
     assert "Alert 1 of scanside-1 at hospital, final" in used.out
     assert "critical flagged" in used.out
-    assert "Hemorrhage: 0.90 (flagged from 0.50), flagged, by head-ct" in used.out
+    assert "Hemorrhage: 90% (flagged from 50%), flagged, by head-ct" in used.out
     used("alerts show 1", "--json")
     assert json.loads(used.out)["outcome"] == "flagged"
 

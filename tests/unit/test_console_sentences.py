@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from edge.alerts.chance import chance
 from edge.alerts.decision import UNFAMILIAR, doubts_of, not_by, said_for
+from edge.alerts.message import Code, FindingResult
 from edge.analysis.coverage import NONE_JUDGED, not_judged
 from edge.analysis.models import ENGINE_FAILED
 from edge.console import words
@@ -73,7 +75,8 @@ def test_every_quality_flag_is_said_in_arabic(text: str) -> None:
         "3 of 40 images could not be read.",
         "no image could be read: too large",
         "Not reliable enough to flag: Pneumonia, Intracranial hemorrhage.",
-        "Intracranial hemorrhage: probability 0.10 then, 0.93 now; flagged now and not then.",
+        "Intracranial hemorrhage: probability 10% then, over 99% now; flagged now and not then.",
+        "Intracranial hemorrhage: probability 93% then, under 1% now; flagged then and not now.",
         "Intracranial hemorrhage: 12.0 ml then, 31.5 ml now.",
         "Brighter than before: 2.9 ml (2.0 to 5.0); Darker than before: 0.0 ml (0.0 to 0.1). "
         "Not clear of what two scans of one brain differ by.",
@@ -109,6 +112,21 @@ def test_what_is_said_of_one_of_two_models_is_arabic_but_for_its_name(said: str)
     assert is_arabic(say(said, ARABIC).replace(name, "")), say(said, ARABIC)
 
 
+@pytest.mark.parametrize(
+    ("probability", "english"),
+    [(0.9999, "over 99%"), (0.99, "99%"), (0.5, "50%"), (0.0, "under 1%")],
+)
+def test_a_probability_is_said_alike_by_itself_and_in_a_sentence(
+    probability: float, english: str
+) -> None:
+    code = Code("SCT", "1", "Cyst")
+    finding = FindingResult(code, "Cyst", probability, 0.5, True, False, "1", None, None, "m")
+    assert words.chance(finding, ENGLISH) == chance(probability) == english
+    sentence = f"Cyst: probability {chance(probability)} then, 10% now; flagged then and not now."
+    for spoken in (ENGLISH, ARABIC):
+        assert words.chance(finding, spoken) in say(sentence, spoken)
+
+
 def test_a_sentence_that_is_not_known_stays_as_it_was_written() -> None:
     assert say("Something new at 5 mm.", ARABIC) == "Something new at 5 mm."
     assert words.reason("something new", ENGLISH) == "Something new"
@@ -116,5 +134,6 @@ def test_a_sentence_that_is_not_known_stays_as_it_was_written() -> None:
 
 def test_forms_do_not_take_each_others_sentences() -> None:
     for form in FORMS:
-        filled = re.sub(r"%\((\w+)\)s", "1", form).replace("%%", "%")
+        parts = re.sub(r"%\((before|after)\)s", "over 99%%", form)
+        filled = re.sub(r"%\((\w+)\)s", "1", parts).replace("%%", "%")
         assert say(filled, ENGLISH).replace(" ", "") == filled.replace(" ", ""), form

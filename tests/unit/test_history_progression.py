@@ -10,6 +10,7 @@ import pytest
 from arrivals import arrival, open_store
 from findings import BLEED, FRACTURE, finding, package, series
 
+from edge.alerts.chance import chance
 from edge.alerts.decision import (
     Compared,
     ModelResult,
@@ -46,14 +47,19 @@ def prior(decision: StudyDecision, days: float = 30) -> Prior:
 
 @pytest.mark.parametrize(
     ("before", "now", "change"),
-    [(0.1, 0.9, "new"), (0.9, 0.1, "resolved"), (0.9, 0.95, "unchanged"), (0.1, 0.2, "unchanged")],
+    [
+        (0.1, 0.9, "new"),
+        (0.9, 0.1, "resolved"),
+        (0.9, 0.999, "unchanged"),
+        (0.001, 0.2, "unchanged"),
+    ],
 )
 def test_a_finding_is_new_or_gone_or_still_there(before: float, now: float, change: str) -> None:
     found = progression(of(finding(now)), NOW, prior(of(finding(before))))
     assert found is not None
     assert (found.change, found.unit, found.interval_days) == (change, "1", 30.0)
     assert found.value == pytest.approx(now - before)
-    assert f"{before:.2f} then, {now:.2f} now" in found.text
+    assert f"probability {chance(before)} then, {chance(now)} now" in found.text
 
 
 def test_two_flags_in_a_row_are_not_called_larger() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
+from edge.alerts.chance import chance
 from edge.alerts.message import Alert, FindingResult, Measurement
 from tools.central.records import Standing
 from tools.central.store import DeviceState
@@ -76,7 +77,7 @@ def _what(alert: Alert) -> str:
         top = max(found, key=lambda one: one.flagged)  # of two alike the first
         if isinstance(top, Measurement):
             return f"{_safe(top.label)} {top.value:.1f} {top.unit}"
-        return f"{_safe(top.label)} {top.probability:.2f}"
+        return f"{_safe(top.label)} {chance(top.probability)}"
     return _safe(alert.reasons[0]) if alert.reasons else "no finding"
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+from edge.alerts.chance import chance
 from edge.keys import TrustedDevices
 from edge.timestamps import parse_rfc3339, rfc3339
 from tools.central.database import Database, Statements
@@ -243,7 +244,7 @@ def _alert(
     status, outcome, label = str(said.get("status", "")), str(said.get("outcome", "")), ""
     if findings and not problem.startswith("outside"):
         top = max(findings, key=lambda one: (one["flagged"], one["probability"]))
-        label = f"{top['label']} {top['probability']:.2f}"
+        label = f"{top['label']} {chance(top['probability'])}"
     return AlertRow(
         number, stored, site, device, sequence, urgency, status, outcome, label, problem
     )

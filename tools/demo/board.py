@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from edge.alerts.chance import chance
 from edge.alerts.message import NOTICE
 from edge.commands.listing import URGENCY_STYLE
 from tools.watch import Followed
@@ -80,7 +81,7 @@ def _row(study: Followed) -> tuple[RenderableType, ...]:
     finding = study.finding
     said = _OUTCOMES[alert.outcome]
     if finding is not None:
-        said = f"{finding.label} {finding.probability:.2f}\n{said}"
+        said = f"{finding.label} {chance(finding.probability)}\n{said}"
     lead = study.provisional_lead_ms
     status = alert.status
     if lead is not None and lead > 0:
