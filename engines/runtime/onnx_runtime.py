@@ -69,6 +69,7 @@ class OnnxRuntimeEngine:
         self.outputs = tuple(_spec(node, source) for node in gives)
         self._wanted = [spec.name for spec in self.outputs]
         self._axes = {node.name: tuple(node.shape) for node in (*takes, *gives)}
+        self._names_hold = True
         self._repeated: Repeated | None = None
 
     def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -102,7 +103,10 @@ class OnnxRuntimeEngine:
         sizes: dict[str, int] = {}
         for name, value in given.items():
             sizes.update(_named(self._axes[name], value.shape))
-        shapes = {spec.name: _resolved(self._axes[spec.name], sizes) for spec in self.outputs}
+        shapes = {
+            spec.name: _resolved(self._axes[spec.name], sizes) if self._names_hold else None
+            for spec in self.outputs
+        }
         if not any(_is_large(shapes[spec.name], spec.dtype) for spec in self.outputs):
             # A small result is copied faster than a binding is made for it.
             results = dict(zip(self._wanted, session.run(self._wanted, given), strict=True))
@@ -122,12 +126,31 @@ class OnnxRuntimeEngine:
                 continue
             room = ours[spec.name] = np.empty(shape, spec.dtype)
             binding.bind_output(spec.name, "cpu", 0, spec.dtype, shape, room.ctypes.data)
-        session.run_with_iobinding(binding)
+        try:
+            session.run_with_iobinding(binding)
+        except self._failures:
+            if not ours:
+                raise
+            return self._run_without_names(session, given)
         if len(ours) < len(self.outputs):
             values = binding.copy_outputs_to_cpu()
             theirs = zip(self.outputs, values, strict=True)
             ours |= {spec.name: value for spec, value in theirs if spec.name not in ours}
         return {spec.name: ours[spec.name] for spec in self.outputs}
+
+    def _run_without_names(
+        self, session: onnxruntime.InferenceSession, given: Mapping[str, Array]
+    ) -> dict[str, Array]:
+        """Have ONNX Runtime make the room, from now on where it helps.
+
+        Exporters have been seen to give two axes of different sizes one name.
+        """
+        self._names_hold = False
+        try:
+            return self._run(session, given)
+        except self._failures:
+            self._names_hold = True
+            raise
 
 
 def load(

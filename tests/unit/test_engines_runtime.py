@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from graphs import small_graph
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
@@ -184,6 +185,22 @@ def test_another_type_at_the_usual_shape_is_named(tmp_path: Path, dtype: str) ->
         with pytest.raises(EngineError, match="'x'"):
             roots.infer({"x": usual.astype(dtype)})
         assert roots.infer({"x": usual})["logits"].tolist() == [[2, 2]]
+
+
+def test_axes_that_share_a_name_by_mistake_are_sized_by_the_run(tmp_path: Path) -> None:
+    """torch's older exporter calls the rows of a U-Net's output as it calls the batch."""
+    model = small_graph(
+        [helper.make_node("Relu", ["x"], ["logits"])],
+        shape=("n", 1, "h", "w"),
+        out=("n", 1, "n", "w"),
+    )
+    file = tmp_path / "model.onnx"
+    onnx.save(model, file)
+    pixels = np.random.default_rng(0).random((2, 1, 400, 400)).astype(np.float32)
+    with closing(onnx_runtime.load(file)) as engine:
+        for _ in range(2):
+            np.testing.assert_array_equal(engine.infer({"x": pixels})["logits"], pixels)
+        engine.infer({"x": pixels[:, :, :8, :8]})
 
 
 def test_a_run_that_fails_inside_the_library_is_an_engine_error(tmp_path: Path) -> None:
