@@ -139,7 +139,7 @@ def draft(
             **{key: fill_in(text) for key, text in _TEXTS.items()},
         },
         "input": _input(facts.inputs[0], segments=segments),
-        "output": {"kind": facts.kind, "tensor": facts.outputs[0].name},
+        "output": {"kind": facts.kind, "tensor": facts.answer.name},
         "routes": [
             {
                 "modality": fill_in("CT, MR, DX or another modality"),
@@ -216,7 +216,7 @@ def _input(tensor: Tensor, *, segments: bool) -> Tables:
     found["normalise"] = fill_in(
         "windows, and then a key windows = [[level, width]]; or percentile, and then a key "
         "percentiles = [2, 98]; the model is given 0 to 1, and what it subtracts and divides by "
-        "must be in its graph"
+        "must be in its graph (models add --mean ... --std ... puts it there)"
     )
     if not segments:
         found["neighbours"] = (
@@ -243,7 +243,7 @@ def _told(labels: Sequence[tuple[int, str]], facts: Interview) -> Sequence[tuple
     if labels:
         seen = [one for one in labels if one[1].casefold() not in _BACKGROUND]
         return seen if facts.kind == "segmentation" else labels
-    width = facts.outputs[0].shape[1]
+    width = facts.answer.shape[1]
     first = 1 if facts.kind == "segmentation" else 0  # class 0 is nearly always the background
     count = width if isinstance(width, int) else first + 1
     return [(index, fill_in(f"what output {index} is")) for index in range(first, count)]

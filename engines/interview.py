@@ -11,20 +11,19 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 
+from engines.graph.adopting import Adopted
 from engines.graph.errors import GraphError
 from engines.graph.model import parse_model
 from engines.manifest import OutputKind
+from engines.runtime.protocol import LOGITS
 
 Size = int | str | None
 """Of an axis: fixed, free by a name, or free without one."""
 
-_MODEL_BYTES = 512 * 1024 * 1024
 _FLOAT = "float32"
 _FEW_CHANNELS, _MOST_CHANNELS = 4, 32  # what one image has; what is still thought to be channels
 _SQUASHING = {"Softmax", "Sigmoid"}
@@ -72,14 +71,17 @@ class Interview:
         Bytes of the file.
     digest : str
         SHA-256 of the file.
+    answer : Tensor
+        The output that a package reads.
     last : str
-        The operator that the first output comes out of; empty where it is an input.
+        The operator that it comes out of; empty where it is an input.
     broken : tuple of str
         Names of weights that hold values that are not numbers.
     """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    answer: Tensor
     opset: int
     producer: str
     operators: Mapping[str, int]
@@ -97,9 +99,16 @@ class Interview:
     @property
     def kind(self) -> OutputKind | None:
         """``logits`` or ``segmentation`` by the number of axes, None where it is neither."""
-        axes = (len(self.inputs[0].shape), len(self.outputs[0].shape))
-        known: dict[tuple[int, int], OutputKind] = {(4, 2): "logits", (5, 5): "segmentation"}
-        return known.get(axes)
+        return _kind(self.inputs[0], self.answer)
+
+    @property
+    def doubtful(self) -> tuple[str, ...]:
+        """Names of the other outputs that could be the answer."""
+        return tuple(
+            one.name
+            for one in self.outputs
+            if one != self.answer and _kind(self.inputs[0], one) is not None
+        )
 
     @property
     def obstacles(self) -> tuple[str, ...]:
@@ -112,15 +121,18 @@ class Interview:
         if first.dtype != _FLOAT:
             found.append(f"Its input {first} is not {_FLOAT}. Export it with {_FLOAT} inputs.")
         if first.shape and isinstance(first.shape[0], int):
-            found.append(f"The first axis of {first} is fixed. Export it with a free batch axis.")
+            found.append(
+                f"The first axis of {first} is fixed, and the graph relies on it. Export it with a "
+                "free batch axis."
+            )
         if self.kind is None:
             found.append(
-                f"It leads from {first} to {self.outputs[0]}. A package takes slices, from [n, "
+                f"It leads from {first} to {self.answer}. A package takes slices, from [n, "
                 "channels, height, width] to [n, outputs], or volumes, from [n, channels, depth, "
                 "height, width] to [n, classes, depth, height, width]."
             )
-        if self.outputs[0].dtype != _FLOAT:
-            found.append(f"Its output {self.outputs[0]} is not {_FLOAT}.")
+        if self.answer.dtype != _FLOAT:
+            found.append(f"Its output {self.answer} is not {_FLOAT}.")
         if _channels_last(first.shape):
             found.append(
                 f"The last axis of {first} looks like its channels, as TensorFlow has them; a "
@@ -138,6 +150,24 @@ class Interview:
         return tuple(found)
 
 
+def _kind(given: Tensor, answer: Tensor) -> OutputKind | None:
+    known: dict[tuple[int, int], OutputKind] = {(4, 2): "logits", (5, 5): "segmentation"}
+    return known.get((len(given.shape), len(answer.shape)))
+
+
+def _answer(given: Tensor, outputs: tuple[Tensor, ...], wanted: str | None) -> Tensor:
+    """Return the output that was asked for; else one called logits, else the first that fits."""
+    if wanted is not None:
+        named = [one for one in outputs if one.name == wanted]
+        if not named:
+            names = ", ".join(one.name for one in outputs)
+            raise GraphError(f"--output {wanted!r} is not an output of the model; it has {names}.")
+        return named[0]
+    fitting = [one for one in outputs if _kind(given, one) is not None]
+    called = [one for one in fitting if one.name == LOGITS]
+    return (*called, *fitting, *outputs)[0]
+
+
 def _channels_last(shape: tuple[Size, ...]) -> bool:
     """Return whether few channels stand behind the rows and columns, and no few before them."""
     if len(shape) not in (4, 5):
@@ -147,44 +177,41 @@ def _channels_last(shape: tuple[Size, ...]) -> bool:
     return few and not (isinstance(second, int) and second <= _MOST_CHANNELS)
 
 
-def interview(file: Path) -> Interview:
+def interview(adopted: Adopted, output: str | None = None) -> Interview:
     """Read a graph.
 
     Parameters
     ----------
-    file : pathlib.Path
-        ONNX, weights inside.
+    adopted : Adopted
+        A model, weights inside.
+    output : str, optional
+        The output that answers, where the graph does not tell by itself.
 
     Raises
     ------
     GraphError
-        If it cannot be read, is not ONNX, is damaged, invalid, too old, too large, or keeps its
-        weights in other files.
+        If it is not ONNX, is damaged, invalid, too old, or has no such output.
     """
-    try:
-        size = file.stat().st_size
-        if size > _MODEL_BYTES:
-            raise GraphError(f"{file}: {size} bytes; at most {_MODEL_BYTES} are allowed.")
-        content = file.read_bytes()
-    except OSError as error:
-        raise GraphError(f"{file}: cannot be read: {error.strerror}.") from error
-    _refuse_outside_weights(content, file)
-    model = parse_model(content, str(file))
+    file, content = adopted.source, adopted.content
+    model = parse_model(content, file)
     graph = model.graph
     weights = {tensor.name for tensor in graph.initializer}
     inputs = tuple(_tensor(value) for value in graph.input if value.name not in weights)
     if not inputs or not graph.output:
         raise GraphError(f"{file}: a model needs an input and an output.")
+    outputs = tuple(_tensor(value) for value in graph.output)
+    answer = _answer(inputs[0], outputs, output)
     return Interview(
         inputs=inputs,
-        outputs=tuple(_tensor(value) for value in graph.output),
+        outputs=outputs,
+        answer=answer,
         opset=next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx")),
         producer=f"{model.producer_name} {model.producer_version}".strip(),
         operators=dict(Counter(node.op_type for node in graph.node).most_common()),
         parameters=sum(prod(tensor.dims) for tensor in graph.initializer),
         size=len(content),
         digest=hashlib.sha256(content).hexdigest(),
-        last=next((one.op_type for one in graph.node if graph.output[0].name in one.output), ""),
+        last=next((one.op_type for one in graph.node if answer.name in one.output), ""),
         broken=tuple(tensor.name for tensor in graph.initializer if _holds_nan(tensor)),
     )
 
@@ -193,20 +220,6 @@ def _holds_nan(tensor: onnx.TensorProto) -> bool:
     # Infinite ones are legitimate: masks are made of them.
     values = onnx.numpy_helper.to_array(tensor)
     return values.dtype.kind == "f" and bool(np.isnan(values).any())
-
-
-def _refuse_outside_weights(content: bytes, file: Path) -> None:
-    try:
-        graph = onnx.load_model_from_string(content).graph
-    except DecodeError:
-        return  # parse_model says so
-    outside = [one for one in graph.initializer if one.data_location == onnx.TensorProto.EXTERNAL]
-    if outside:
-        raise GraphError(
-            f"{file}: keeps {len(outside)} weights in other files, the first of them "
-            f"{outside[0].name!r}. Save it with the weights inside: "
-            "onnx.save(onnx.load(FILE), NEW, save_as_external_data=False)"
-        )
 
 
 def _tensor(value: onnx.ValueInfoProto) -> Tensor:

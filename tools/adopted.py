@@ -6,7 +6,6 @@ the T1 that lies in ``data/brain-mri`` beside the folder of the models.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from edge.imaging.nifti import read_nifti
 from engines import ModelPackage, load_package
 from engines.checkset import crops, write_check_set
 from engines.draft import draft, read_answers, read_labels, to_toml
+from engines.graph.adopting import adopt as whole_model
 from engines.interview import interview
 from engines.manifest import MODEL_FILE, PACKAGE_FILE
 
@@ -62,9 +62,10 @@ def adopt(models: Path, answers: Path, target: Path) -> ModelPackage:
     name = answers.stem
     labels = read_labels(models / f"{name}-labels.csv")
     file = models / f"{name}.onnx"
-    tables = draft(interview(file), name, labels, read_answers(answers))
+    whole = whole_model(file)
+    tables = draft(interview(whole), name, labels, read_answers(answers))
     target.mkdir(parents=True)
-    shutil.copyfile(file, target / MODEL_FILE)
+    (target / MODEL_FILE).write_bytes(whole.content)
     (target / PACKAGE_FILE).write_text(to_toml(tables, file.name), encoding="utf-8")
     package = load_package(target)
     voxels, affine = read_nifti(t1_beside(models))

@@ -8,6 +8,8 @@ import re
 import shutil
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -27,6 +29,9 @@ from engines import EngineError, ModelPackage, PackageError, load_engine, load_p
 from engines.build.support import ask, present_modules
 from engines.manifest import MODEL_FILE, PACKAGE_FILE
 from engines.runtime.protocol import Array
+
+if TYPE_CHECKING:
+    from engines.graph.adopting import Adopted  # heavy
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -86,6 +91,23 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         metavar="TOML",
         help="what a person knows, with the tables and keys of model.toml",
     )
+    parser.add_argument(
+        "--mean",
+        type=float,
+        nargs="+",
+        default=(),
+        metavar="M",
+        help="what the network subtracts from its pixels of 0 to 1, for each channel or for all",
+    )
+    parser.add_argument(
+        "--std",
+        type=float,
+        nargs="+",
+        default=(),
+        metavar="S",
+        help="what it then divides them by; both are put in front of the graph",
+    )
+    parser.add_argument("--output", metavar="NAME", help="the output that answers, of several")
     config_option(parser)
 
 
@@ -198,23 +220,35 @@ def _print_card(package: ModelPackage, console: Console) -> None:
         console.print("  nothing: how good it is here is not known")
 
 
-def _refused_by_reference(model: Path) -> tuple[str, ...]:
+def _refused_by_reference(adopted: Adopted) -> tuple[str, ...]:
     """Say why ONNX Runtime, which every engine is compared with, does not run a model."""
     from engines.runtime import onnx_runtime  # noqa: PLC0415  # heavy
 
     try:
-        onnx_runtime.load(model).close()
+        onnx_runtime.load_content(adopted.content, Path(adopted.source)).close()
     except EngineError as error:
         return (f"Every engine is compared with ONNX Runtime, which does not run it: {error}",)
     return ()
 
 
+def _print_support(adopted: Adopted) -> None:
+    with TemporaryDirectory(prefix="scanside-add-") as folder:
+        whole = Path(folder) / MODEL_FILE
+        whole.write_bytes(adopted.content)
+        for module in present_modules():
+            said = ask(module, whole)
+            refused = "; ".join(f"does not take {one.node!r} ({one.op})" for one in said.refused)
+            print(f"  {said.builder}: {said.problem or refused or 'takes every node'}")
+
+
 def _add(options: argparse.Namespace) -> int:
     from engines import draft  # noqa: PLC0415  # heavy: only this command reads graphs
+    from engines.graph.adopting import adopt  # noqa: PLC0415
     from engines.interview import interview  # noqa: PLC0415
 
     shelf = Shelf.of(load_config(options.config))
-    facts = interview(options.model)
+    adopted = adopt(options.model, mean=options.mean, std=options.std)
+    facts = interview(adopted, options.output)
     name = options.name or re.sub(r"[^a-z0-9]+", "-", options.model.stem.lower()).strip("-")
     if not _NAME.fullmatch(name):
         raise CommandError(f"--name {name!r} is not words of a-z and 0-9 joined by single hyphens.")
@@ -230,18 +264,22 @@ def _add(options: argparse.Namespace) -> int:
     for one in facts.outputs:
         print(f"  output    {one}")
     print(f"  operators {', '.join(f'{count} {op}' for op, count in facts.operators.items())}")
-    for module in present_modules():
-        said = ask(module, options.model)
-        refused = "; ".join(f"does not take {one.node!r} ({one.op})" for one in said.refused)
-        print(f"  {said.builder}: {said.problem or refused or 'takes every node'}")
-    obstacles = (*facts.obstacles, *_refused_by_reference(options.model))
+    for change in adopted.changes:
+        print(f"  changed   {change}")
+    _print_support(adopted)
+    obstacles = (*facts.obstacles, *_refused_by_reference(adopted))
     if obstacles:
         raise CommandError("No package can be made of it.\n  " + "\n  ".join(obstacles))
     if facts.probabilities:
         print(
-            f"  note      {facts.outputs[0].name!r} comes out of {facts.last}; a package puts a "
+            f"  note      {facts.answer.name!r} comes out of {facts.last}; a package puts a "
             "sigmoid on what the model gives. Better export it without its last "
             f"{facts.last}."
+        )
+    if facts.doubtful:
+        print(
+            f"  note      {facts.answer.name!r} is taken for the answer; --output takes another: "
+            f"{', '.join(facts.doubtful)}"
         )
     try:
         labels = () if options.labels is None else draft.read_labels(options.labels)
@@ -250,7 +288,7 @@ def _add(options: argparse.Namespace) -> int:
         raise CommandError(str(error)) from error
     tables = draft.draft(facts, name, labels, answers)
     folder.mkdir(parents=True)
-    shutil.copyfile(options.model, folder / MODEL_FILE)
+    (folder / MODEL_FILE).write_bytes(adopted.content)
     (folder / PACKAGE_FILE).write_text(draft.to_toml(tables, options.model.name), encoding="utf-8")
     print(f"Wrote {folder}.")
     missing = draft.unfilled(tables)

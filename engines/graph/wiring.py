@@ -49,3 +49,15 @@ def still(graph: onnx.GraphProto) -> set[str]:
         if node.op_type in _SIZES or all(name in known for name in node.input if name):
             known.update(node.output)
     return known
+
+
+def tensors_of(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Yield the weights and constants of a graph, those of its branches and loops too."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            for inner in (attribute.g, *attribute.graphs):
+                yield from tensors_of(inner)

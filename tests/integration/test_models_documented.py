@@ -12,6 +12,7 @@ from graphs import MESHNETS, meshnet_file
 
 from engines import load_package
 from engines.draft import draft, read_answers, read_labels, to_toml, unfilled
+from engines.graph.adopting import adopt
 from engines.interview import interview
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +64,7 @@ def test_the_answers_that_are_written_down_leave_nothing_open(name: str, tmp_pat
     model = meshnet_file(name)
     answers = ROOT / "docs" / "models" / f"{model.stem}.toml"
     labels = read_labels(model.with_name(f"{model.stem}-labels.csv"))
-    tables = draft(interview(model), model.stem, labels, read_answers(answers))
+    tables = draft(interview(adopt(model)), model.stem, labels, read_answers(answers))
     assert unfilled(tables) == ()
     (tmp_path / "model.toml").write_text(to_toml(tables, name), encoding="utf-8")
     (tmp_path / "model.onnx").write_bytes(model.read_bytes())

@@ -129,6 +129,21 @@ def test_an_added_model_is_a_draft_that_says_what_a_person_must_write(
     assert shelf.packages()
 
 
+def test_what_is_changed_of_a_model_on_its_way_in_is_told(
+    scanside: Terminal, tmp_path: Path, shelf: Shelf
+) -> None:
+    file = tmp_path / "grey.onnx"
+    onnx.save(
+        brightness_model(), file, save_as_external_data=True, location="grey.data", size_threshold=0
+    )
+    assert scanside("models add", str(file), "--mean", "0.5", "--std", "0.25") == 0
+    assert "weights came in from grey.data" in scanside.out
+    assert "changed   mean 0.5 and std 0.25 stand in front of it now" in scanside.out
+    kept = onnx.load(shelf.own / "grey" / "model.onnx", load_external_data=False)
+    assert [node.op_type for node in kept.graph.node] == ["Sub", "Div", "Conv"]
+    assert "--output 'none' is not" in scanside.refused("models add", str(file), "--output", "none")
+
+
 def test_a_model_is_not_added_over_another(scanside: Terminal, model: Path) -> None:
     scanside("models add", str(model))
     assert "exists already; it was left as it is" in scanside.refused("models add", str(model))

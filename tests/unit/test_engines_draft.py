@@ -22,6 +22,7 @@ from engines.draft import (
     to_toml,
     unfilled,
 )
+from engines.graph.adopting import adopt
 from engines.graph.errors import GraphError
 from engines.interview import interview
 from engines.package import PackageDraft
@@ -33,9 +34,7 @@ def saved(model: onnx.ModelProto, folder: Path) -> Path:
     return file
 
 
-def classifier(
-    channels: int = 3, *, batch: int | str = "n", operator: str = "Relu"
-) -> onnx.ModelProto:
+def classifier(channels: int = 3, *, operator: str = "Relu") -> onnx.ModelProto:
     """Return a network from slices to two logits."""
     weights = np.ones((channels * 64, 2), np.float32)
     nodes = [
@@ -46,8 +45,8 @@ def classifier(
     graph = helper.make_graph(
         nodes,
         "classifier",
-        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [batch, channels, 8, 8])],
-        [helper.make_tensor_value_info("answer", TensorProto.FLOAT, [batch, 2])],
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", channels, 8, 8])],
+        [helper.make_tensor_value_info("answer", TensorProto.FLOAT, ["n", 2])],
         [numpy_helper.from_array(weights, "weights")],
     )
     opset = [helper.make_opsetid("", 18)]
@@ -59,7 +58,7 @@ def classifier(
 @pytest.mark.parametrize("name", MESHNETS)
 def test_a_model_that_nobody_here_made_tells_all_that_its_graph_knows(name: str) -> None:
     file = meshnet_file(name)
-    facts = interview(file)
+    facts = interview(adopt(file))
     assert [str(one) for one in facts.inputs] == ["'t1' float32 [n, 1, d, h, w]"]
     assert facts.kind == "segmentation"
     assert facts.obstacles == ()
@@ -73,13 +72,13 @@ def test_a_model_that_nobody_here_made_tells_all_that_its_graph_knows(name: str)
 def test_its_draft_has_a_finding_for_each_label_but_the_background(name: str) -> None:
     file = meshnet_file(name)
     labels = read_labels(file.with_name(file.stem + "-labels.csv"))
-    tables = draft(interview(file), "meshnet", labels)
+    tables = draft(interview(adopt(file)), "meshnet", labels)
     assert [one["classes"] for one in tables["finding"]] == [[index] for index, _ in labels[1:]]
     assert [one["label"] for one in tables["finding"]] == [label for _, label in labels[1:]]
 
 
 def test_a_draft_is_refused_and_names_what_is_to_be_filled_in(tmp_path: Path) -> None:
-    facts = interview(saved(classifier(), tmp_path))
+    facts = interview(adopt(saved(classifier(), tmp_path)))
     tables = draft(facts, "some")
     (tmp_path / "some.onnx").rename(tmp_path / "model.onnx")
     (tmp_path / "model.toml").write_text(to_toml(tables, "some.onnx"), encoding="utf-8")
@@ -106,15 +105,15 @@ def test_a_draft_is_refused_and_names_what_is_to_be_filled_in(tmp_path: Path) ->
 
 
 def test_a_model_that_ends_in_probabilities_is_told_of(tmp_path: Path) -> None:
-    facts = interview(saved(classifier(1, operator="Softmax"), tmp_path))
+    facts = interview(adopt(saved(classifier(1, operator="Softmax"), tmp_path)))
     assert facts.probabilities
     calibration = next(one for one in unfilled(draft(facts, "some")) if one.key == "calibration")
     assert calibration.what.endswith("here the logit is what Softmax gives")
-    assert not interview(saved(classifier(1), tmp_path)).probabilities
+    assert not interview(adopt(saved(classifier(1), tmp_path))).probabilities
 
 
 def test_what_the_graph_knows_is_not_asked(tmp_path: Path) -> None:
-    facts = interview(saved(classifier(1), tmp_path))
+    facts = interview(adopt(saved(classifier(1), tmp_path)))
     tables = draft(facts, "some")
     assert tables["input"]["tensor"] == "pixels"
     assert (tables["input"]["height"], tables["input"]["width"]) == (8, 8)
@@ -157,7 +156,7 @@ def test_answers_that_were_written_down_before_make_the_package_whole(tmp_path: 
     folder = tmp_path / "package"
     folder.mkdir()
     model = saved(brightness_model(), folder).rename(folder / "model.onnx")
-    tables = draft(interview(model), "grey", (), read_answers(answers))
+    tables = draft(interview(adopt(model)), "grey", (), read_answers(answers))
     assert unfilled(tables) == ()
     (folder / "model.toml").write_text(to_toml(tables, "x"), encoding="utf-8")
     package = load_package(folder)
@@ -199,9 +198,6 @@ def test_labels_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_what_keeps_a_graph_from_being_a_package_is_told(tmp_path: Path) -> None:
-    facts = interview(saved(classifier(batch=1), tmp_path))
-    (obstacle,) = facts.obstacles
-    assert obstacle.startswith("The first axis of 'pixels' float32 [1, 3, 8, 8] is fixed.")
     shape = ["n", 3, 8, 8]
     graph = helper.make_graph(
         [helper.make_node("Relu", ["pixels"], ["maps"])],
@@ -210,9 +206,8 @@ def test_what_keeps_a_graph_from_being_a_package_is_told(tmp_path: Path) -> None
         [helper.make_tensor_value_info("maps", TensorProto.FLOAT16, shape)],
     )
     opset = [helper.make_opsetid("", 18)]
-    said = interview(
-        saved(helper.make_model(graph, opset_imports=opset, ir_version=10), tmp_path)
-    ).obstacles
+    model = helper.make_model(graph, opset_imports=opset, ir_version=10)
+    said = interview(adopt(saved(model, tmp_path))).obstacles
     assert len(said) == 3
     assert "float16 [n, 3, 8, 8] is not float32" in said[0]
     assert "A package takes slices" in said[1]
@@ -234,7 +229,7 @@ def test_a_model_with_its_channels_last_is_told_how_to_have_them_first(
     )
     opset = [helper.make_opsetid("", 18)]
     model = helper.make_model(graph, opset_imports=opset, ir_version=10)
-    (obstacle,) = interview(saved(model, tmp_path)).obstacles
+    (obstacle,) = interview(adopt(saved(model, tmp_path))).obstacles
     assert "looks like its channels" in obstacle
     assert "--inputs-as-nchw pixels" in obstacle
 
@@ -244,29 +239,16 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> N
     file = tmp_path / "some.onnx"
     file.write_bytes(content)
     with pytest.raises(GraphError, match=r"some\.onnx"):
-        interview(file)
-
-
-def test_weights_in_other_files_are_refused_with_what_to_do(tmp_path: Path) -> None:
-    model = classifier()
-    onnx.save(
-        model,
-        tmp_path / "some.onnx",
-        save_as_external_data=True,
-        location="weights.bin",
-        size_threshold=0,
-    )
-    with pytest.raises(GraphError, match="keeps 1 weights in other files, the first of them"):
-        interview(tmp_path / "some.onnx")
+        interview(adopt(file))
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(GraphError, match=r"none\.onnx: cannot be read: No such file"):
-        interview(tmp_path / "none.onnx")
+        interview(adopt(tmp_path / "none.onnx"))
 
 
 def test_values_that_a_person_wrote_stay_a_text_in_the_file(tmp_path: Path) -> None:
-    facts = interview(saved(classifier(), tmp_path))
+    facts = interview(adopt(saved(classifier(), tmp_path)))
     tables = draft(facts, "some", [(0, 'a "b" \x7f \t c'), (1, "] [x]\nname = 1")])
     (tmp_path / "model.toml").write_text(to_toml(tables, "x"), encoding="utf-8")
     (tmp_path / "some.onnx").rename(tmp_path / "model.onnx")
@@ -296,6 +278,6 @@ def test_weights_that_are_not_numbers_are_named_and_infinite_ones_are_not(tmp_pa
         weight = np.array([1, value, 1, 1], np.float32)
         model = small_graph([helper.make_node("Mul", ["x", "w"], ["logits"])], {"w": weight})
         onnx.save(model, tmp_path / "model.onnx")
-        facts = interview(tmp_path / "model.onnx")
+        facts = interview(adopt(tmp_path / "model.onnx"))
         assert facts.broken == broken
         assert any("NaN" in obstacle for obstacle in facts.obstacles) is bool(broken)
