@@ -53,6 +53,7 @@ def _kept(visit: Visit, problem: str) -> Response:
         words=words,
         rule=keeping.rule,
         room=keeping.room(time.time()),
+        until=keeping.until(time.time()),
         oldest=keeping.oldest(_NEXT),
         orders=keeping.latest_orders(_LATEST),
         own=OWN,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -21,12 +21,15 @@ from edge.store.keeping import (
     Held,
     OrderLine,
     Rule,
+    Until,
     Usage,
     held,
+    kept_until,
     latest_orders,
     oldest,
     orders,
     overdue,
+    since,
     usage,
 )
 from edge.store.lookup import studies_of
@@ -43,6 +46,8 @@ class Room:
     Parameters
     ----------
     used : Usage
+    since : float or None
+        When the first of them came, seconds since the epoch; None: there is none.
     free, reserve : int
         Bytes on the disk, of which `reserve` stay free of images.
     overdue : int
@@ -50,6 +55,7 @@ class Room:
     """
 
     used: Usage
+    since: float | None
     free: int
     reserve: int
     overdue: int
@@ -114,10 +120,15 @@ class Keeping:
         """Return what the studies take; `now` is seconds since the epoch."""
         return Room(
             usage(self._journal),
+            since(self._journal, now),
             shutil.disk_usage(self._storage.folder).free,
             self._storage.reserve_mb * 1_000_000,
             overdue(self._journal, self.rule, now),
         )
+
+    def until(self, now: float) -> Mapping[int, Until]:
+        """Return until when each study is kept because of its age, by number."""
+        return kept_until(self._journal, self.rule, now)
 
     def oldest(self, limit: int) -> list[Doomed]:
         """Return the studies that came first: the rule takes them first."""

@@ -12,6 +12,7 @@ What the browser fetches:
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -94,7 +95,7 @@ def _page(visit: Visit, study: int) -> Response:
         pictures=_manifest(visit, study, card) if clinical else None,
         may_acknowledge=clinical and visit.desk.training.may_acknowledge(visit.user),
         weak=visit.desk.weak,
-        kept_until=visit.desk.keeping.rule.until(card.arrived.last_byte),
+        kept_until=visit.desk.keeping.until(time.time()).get(study),
         kept_for_room=visit.desk.keeping.rule.bytes is not None,
     )
 

@@ -27,12 +27,13 @@ def check_retention(config: Config) -> Iterator[CheckResult]:
         with closing(Journal(file, read_only=True)) as journal:
             now = time.time()
             here, held = usage(journal), overdue(journal, rule, now)
-            doubted = sum(age.doubted for age in ages(journal, now).values())
+            come = ages(journal, now)
     except JournalError:
         return  # said of the journal
-    if here.oldest is not None:
-        since = datetime.fromtimestamp(here.oldest).astimezone()
+    if come:
+        since = datetime.fromtimestamp(next(iter(come.values())).came).astimezone()
         text += f"; {here.studies} since {since:%Y-%m-%d}, {here.bytes / 1e9:.1f} GB"
+    doubted = sum(age.doubted for age in come.values())
     if doubted:
         yield CheckResult(
             "retention clock",

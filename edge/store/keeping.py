@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from edge.config import Storage
@@ -60,18 +60,29 @@ class Rule:
             None if gigabytes is None else int(gigabytes * 1e9),
         )
 
-    def until(self, last_byte: float) -> float | None:
-        """Return until when a study is kept, seconds since the epoch; None: without end."""
-        return None if self.seconds is None else last_byte + self.seconds
+
+@dataclass(frozen=True, slots=True)
+class Until:
+    """Until when a study is kept because of its age.
+
+    Parameters
+    ----------
+    moment : float
+        Seconds since the epoch.
+    at_least : bool
+        Whether the clock was wrong when it came: it may be kept for longer, and never for less.
+    """
+
+    moment: float
+    at_least: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the studies take that are here. `oldest`: when the first of them came; None: none is."""
+    """What the studies take that are here."""
 
     studies: int
     bytes: int
-    oldest: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +194,27 @@ def usage(journal: Journal) -> Usage:
     """Return what the studies that are not erased take on the disk."""
     with journal.reading() as read:
         row = read.execute(
-            "SELECT COUNT(*) AS studies, MIN(first_byte) AS oldest,"
+            "SELECT COUNT(*) AS studies,"
             " (SELECT TOTAL(segment_end) FROM series) AS bytes"
             " FROM studies WHERE state != 'erased'"
         ).fetchone()
-    return Usage(row["studies"], int(row["bytes"]), row["oldest"])
+    return Usage(row["studies"], int(row["bytes"]))
+
+
+def kept_until(journal: Journal, rule: Rule, now: float) -> Mapping[int, Until]:
+    """Return until when each study that is here is kept, by number; none where there is no end."""
+    if rule.seconds is None:
+        return {}
+    return {
+        study: Until(age.latest + rule.seconds, age.doubted)
+        for study, age in ages(journal, now).items()
+    }
+
+
+def since(journal: Journal, now: float) -> float | None:
+    """Return when the first of the studies came that are here, seconds since the epoch."""
+    first = next(iter(ages(journal, now).values()), None)
+    return None if first is None else first.came
 
 
 def overdue(journal: Journal, rule: Rule, now: float) -> int:

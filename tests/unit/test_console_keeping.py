@@ -22,6 +22,7 @@ from edge.console.words import HINDRANCES, hindrance, size
 from edge.keys import DeviceKeys, init_device, pseudonym
 from edge.store.erasure import Hindrance
 from edge.store.journal import StudyState
+from edge.store.keeping import Until
 from edge.store.studies import Store
 from edge.store.study_key import SealBroken
 
@@ -87,6 +88,31 @@ def test_studies_without_an_id_are_of_many_patients_and_stand_beside_no_other(
     assert history.priors(2) == []
     assert keeping.same_patient(2) == [2]
     assert keeping.of_patient(" ", "Nowhere") == []
+
+
+def test_a_study_is_kept_until_its_time_is_over_by_a_clock_that_is_believed(
+    store: Store, keys: DeviceKeys, keeping: Keeping
+) -> None:
+    for number in (1, 2, 3):
+        come(store, keys, number, "P-1")
+    with store.journal.transaction() as write:  # an appliance without a clock begins at 1970
+        write.execute("UPDATE studies SET first_byte = 60, last_byte = 61 WHERE id IN (1, 3)")
+    now, month = BEGAN + 86_400.0, 30 * 86_400.0
+    second = BEGAN + 200.5 + month
+    assert keeping.until(now) == {
+        1: Until(BEGAN + 200.0 + month, at_least=True),
+        2: Until(second, at_least=False),
+        3: Until(now + month, at_least=True),
+    }
+    assert keeping.room(now).since == BEGAN + 200.0
+
+
+def test_where_age_ends_nothing_no_study_has_an_end(
+    tmp_path: Path, store: Store, keys: DeviceKeys, history: History
+) -> None:
+    come(store, keys, 1, "P-1")
+    storage = Storage(folder=tmp_path / "studies", keep_gb=1)
+    assert Keeping(store.journal, storage, lambda: keys, history).until(BEGAN) == {}
 
 
 def test_a_study_that_is_damaged_is_shown_by_its_number_and_can_be_erased(
@@ -159,7 +185,7 @@ def test_the_room_that_studies_take_is_counted(
     come(store, keys, 2, "P-2")
     eraser(store).erase(order(1))
     room = keeping.room(now=BEGAN + 40 * 86400.0)
-    assert (room.used.studies, room.used.oldest, room.overdue) == (1, BEGAN + 200.0, 1)
+    assert (room.used.studies, room.since, room.overdue) == (1, BEGAN + 200.0, 1)
     assert room.free > 0
     assert [one.held.study_id for one in keeping.oldest(9)] == [2]
     assert size(500_000_000, ENGLISH) == "500 MB"
