@@ -199,6 +199,13 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]
         with self._changed:
             return self._ended
 
+    def abort(self) -> None:
+        """Have the association aborted; where none was asked for yet, end the connection."""
+        if self.assoc.requestor.primitive is None:
+            self.cut()
+        else:
+            self.assoc.abort(block=False)
+
     def cut(self) -> None:
         """End the connection, whatever the sender does."""
         self._shutdown_socket()

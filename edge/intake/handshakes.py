@@ -3,6 +3,9 @@
 pynetdicom would shake hands in the thread that accepts, where one silent sender keeps all others
 waiting. Here each handshake has a thread of its own and a time limit, and the oldest makes way
 when there are too many: an honest one takes milliseconds.
+
+Who was let in is remembered by its certificate: when a list that names it comes later, its
+association is aborted.
 """
 
 from __future__ import annotations
@@ -10,14 +13,19 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
 
 from pynetdicom.transport import AssociationServer
 
+from edge.intake.revoked import Revoked
 from edge.intake.tls import TLS_RECORD, Credentials, Refusal, TurnedAway, refusal_of
+from edge.keys.revocation import RevocationLists
 
 HANDSHAKE_S = 10.0
+_LOOK_S = 1.0
 
 
 class TlsServer(AssociationServer):  # type: ignore[misc]
@@ -49,8 +57,16 @@ class TlsServer(AssociationServer):  # type: ignore[misc]
         self._most = most
         self._timeout_s = timeout_s
         self._on_refused = on_refused
-        self._lock = threading.Lock()  # guards _shaking
+        self._lock = threading.Lock()  # guards _shaking and _shown
         self._shaking: list[_Handshake] = []
+        # The certificates of who was let in, in DER, by the connection.
+        self._shown: WeakKeyDictionary[ssl.SSLSocket, bytes] = WeakKeyDictionary()
+        # Of the thread that accepts alone: which lists were last held against those who are in,
+        # how often they still are, whom we aborted because of them, and when to look again.
+        self._held: RevocationLists | None = None
+        self._rounds = 0
+        self._aborted: WeakSet[ssl.SSLSocket] = WeakSet()
+        self._look_at = 0.0
         super().__init__(*arguments, **options)
 
     @property
@@ -97,10 +113,47 @@ class TlsServer(AssociationServer):  # type: ignore[misc]
                 self._shaking.remove(handshake)
 
     def _look_up(self, line: ssl.SSLSocket) -> None:
-        revoked, certificate = self._credentials.revoked, line.getpeercert(binary_form=True)
-        subject = None if revoked is None else revoked.subject_of(certificate or b"")
+        revoked, certificate = self._credentials.revoked, line.getpeercert(binary_form=True) or b""
+        if revoked is None:
+            return
+        with self._lock:  # before it is looked up: a list that comes meanwhile finds it here
+            self._shown[line] = certificate
+        subject = revoked.subject_of(certificate)
         if subject is not None:
             raise _TakenBack(subject)
+
+    def service_actions(self) -> None:
+        """See whether somebody who is in was taken back; called by the thread that accepts."""
+        super().service_actions()
+        revoked, now = self._credentials.revoked, time.monotonic()
+        if revoked is None or now < self._look_at:
+            return
+        self._look_at = now + _LOOK_S
+        lists = revoked.look().lists
+        if lists is not self._held:
+            # Twice: who shook hands when the list came is served by the second round, and who was
+            # aborted in the first and hangs is cut off.
+            self._held, self._rounds = lists, 2
+        if self._rounds:
+            self._rounds -= 1
+            self._turn_out(revoked)
+
+    def _turn_out(self, revoked: Revoked) -> None:
+        """Abort the associations of those who were taken back."""
+        for association in self.active_associations:
+            line = association.dul.socket.socket
+            with self._lock:
+                certificate = self._shown.get(line) if isinstance(line, ssl.SSLSocket) else None
+            subject = None if certificate is None else revoked.subject_of(certificate)
+            if subject is None:
+                continue
+            if line in self._aborted:
+                association.dul.socket.cut()
+                continue
+            self._aborted.add(line)
+            association.dul.socket.abort()
+            address = str(association.requestor.address)
+            self._on_refused(TurnedAway(Refusal.REVOKED, address, subject))
 
     def let_go(self) -> None:
         """Cut every handshake off and wait until none is left; nobody is accepted any more."""

@@ -130,7 +130,7 @@ class Ports:
                 server.let_go()
         associations = [one for server in self._servers for one in server.active_associations]
         for association in associations:
-            association.abort(block=False)
+            association.dul.socket.abort()
         _join(associations)
         for association in associations:
             association.dul.socket.cut()  # those whose sender hangs

@@ -160,7 +160,7 @@ class RawSender:
     ) -> None:
         self.line = socket.create_connection((HOST, port), PATIENCE_S)
         self.line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.line.sendall(_association_request(contexts, calling))
+        self.line.sendall(association_request(contexts, calling))
         self.kind, self.body = self.read_pdu()
 
     def __enter__(self) -> RawSender:
@@ -260,7 +260,8 @@ class RawSender:
         return self.read_pdu()[0]
 
 
-def _association_request(contexts: Sequence[tuple[str, str]], calling: str) -> bytes:
+def association_request(contexts: Sequence[tuple[str, str]], calling: str) -> bytes:
+    """Return an A-ASSOCIATE-RQ PDU (PS3.8 9.3.2)."""
     request = A_ASSOCIATE()
     request.application_context_name = "1.2.840.10008.3.1.1.1"
     request.calling_ae_title, request.called_ae_title = calling, "SCANSIDE"

@@ -1,13 +1,25 @@
-"""A scanner whose certificate was taken back sends nothing, from the next connection on."""
+"""A scanner whose certificate was taken back sends nothing, and what it has open is ended."""
 
 from __future__ import annotations
 
 import logging
+import socket
 from pathlib import Path
 
 import pytest
 from certificates import Authority
-from intake_parts import HOST, free_port, open_intake
+from intake_parts import (
+    ASSOCIATE_AC,
+    HOST,
+    PATIENCE_S,
+    Intake,
+    association_request,
+    free_port,
+    open_intake,
+)
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pynetdicom import AE
+from pynetdicom.association import Association
 from tls_parts import dcmtk, needs_dcmtk, wait_until_refused
 
 from edge.intake.tls import Refusal
@@ -63,3 +75,73 @@ def test_dcmtk_with_a_certificate_that_was_taken_back_is_turned_away_and_its_sub
     )
     assert any("The list from before counts on" in one for one in caplog.messages)
     assert any("should have been replaced by" in one for one in caplog.messages)
+
+
+def test_an_association_that_is_open_when_its_certificate_is_taken_back_is_aborted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "scanside")
+    hospital = Authority(tmp_path, "hospital")
+    cert, key = hospital.issue("scanside-1")
+    stolen = Tls(hospital.file, *hospital.issue("ct-stolen"))
+    good = Tls(hospital.file, *hospital.issue("ct-good"))
+    assert stolen.cert is not None
+    first, second = head_ct_series(True, slices=2, seed=1)
+    told: list[tuple[str, str]] = []
+    with open_intake(
+        tmp_path / "studies",
+        cert=cert,
+        key=key,
+        ca=hospital.file,
+        tls_port=free_port(),
+        crl=hospital.revoke(),
+        on_revoked=lambda *who: told.append(who),
+    ) as intake:
+        thief, scanner = (_associate(intake, one) for one in (stolen, good))
+        assert thief.send_c_store(first).Status == 0
+        hospital.revoke(stolen.cert)  # nobody connects, and nobody asks
+        assert intake.wait(lambda: thief.is_aborted)
+        wait_until_refused(intake, Refusal.REVOKED)
+        assert scanner.send_c_store(second).Status == 0
+        intake.wait_until_all_are_gone(1)
+        scanner.release()
+        assert [event.orderly for event in intake.events.gone] == [False, True]
+        assert len(intake.instances) == 2  # what came before counts
+    ((whose, address),) = told
+    assert whose.startswith("certificate CN=ct-stolen, serial ")
+    assert address == HOST
+    assert sum(Refusal.REVOKED.text in message for message in caplog.messages) == 1
+
+
+@pytest.mark.parametrize("says", ["nothing", "who it is"])
+def test_a_sender_that_was_taken_back_and_hangs_is_cut_off(tmp_path: Path, says: str) -> None:
+    hospital = Authority(tmp_path, "hospital")
+    cert, key = hospital.issue("scanside-1")
+    stolen = Tls(hospital.file, *hospital.issue("ct-stolen"))
+    assert stolen.cert is not None
+    with open_intake(
+        tmp_path / "studies",
+        cert=cert,
+        key=key,
+        ca=hospital.file,
+        tls_port=free_port(),
+        crl=hospital.revoke(),
+    ) as intake:
+        plain = socket.create_connection((HOST, intake.door.tls_port), timeout=PATIENCE_S)
+        with stolen.context().wrap_socket(plain, server_hostname=HOST) as line:
+            if says != "nothing":
+                line.sendall(association_request([(CTImageStorage, ExplicitVRLittleEndian)], "CT1"))
+                assert line.recv(1)[0] == ASSOCIATE_AC
+            assert intake.wait(lambda: intake.door.senders == 1)
+            hospital.revoke(stolen.cert)
+            while line.recv(4096):  # an A-ABORT where there is something to abort, and the end
+                pass
+            assert intake.wait(lambda: intake.door.senders == 0)
+
+
+def _associate(intake: Intake, tls: Tls) -> Association:
+    ae = AE("CT1")
+    ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+    line = ae.associate(HOST, intake.door.tls_port, tls_args=(tls.context(), HOST))
+    assert line.is_established
+    return line
