@@ -196,11 +196,11 @@ def test_axes_that_share_a_name_by_mistake_are_sized_by_the_run(tmp_path: Path) 
     )
     file = tmp_path / "model.onnx"
     onnx.save(model, file)
-    pixels = np.random.default_rng(0).random((2, 1, 400, 400)).astype(np.float32)
+    pixels = np.random.default_rng(0).random((300, 1, 2, 1000)).astype(np.float32)
     with closing(onnx_runtime.load(file)) as engine:
         for _ in range(2):
             np.testing.assert_array_equal(engine.infer({"x": pixels})["logits"], pixels)
-        engine.infer({"x": pixels[:, :, :8, :8]})
+        engine.infer({"x": pixels[:4, :, :, :8]})
 
 
 def test_a_run_that_fails_inside_the_library_is_an_engine_error(tmp_path: Path) -> None:
