@@ -23,13 +23,13 @@ def check_tensors(engine: Engine, package: ModelPackage) -> None:
     PackageError
         If the input's name, type or shape differs, if there is another input, if the output is
         missing, of another type or number of axes, or if a finding reads beyond it. The sizes of
-        a volume may be free in the model.
+        a slice or a volume may be free in the model.
     """
     wanted = package.input
     expected = TensorSpec(
         wanted.tensor, np.dtype(np.float32), (None, wanted.channels, *wanted.sizes)
     )
-    if len(engine.inputs) != 1 or not _takes(engine.inputs[0], expected, package):
+    if len(engine.inputs) != 1 or not _takes(engine.inputs[0], expected):
         raise PackageError(
             f"{package.path / PACKAGE_FILE}: [input] describes {expected.name!r} {expected}, but "
             f"the model takes {_named(engine.inputs)}."
@@ -45,15 +45,17 @@ def check_tensors(engine: Engine, package: ModelPackage) -> None:
     _check_familiar(engine, package)
 
 
-def _takes(found: TensorSpec, expected: TensorSpec, package: ModelPackage) -> bool:
-    if package.input.depth is None:
-        return found == expected
+def _takes(found: TensorSpec, expected: TensorSpec) -> bool:
     return (found.name, found.dtype, found.shape[:2]) == (
         expected.name,
         expected.dtype,
         expected.shape[:2],
-    ) and all(
-        have in (None, want) for have, want in zip(found.shape[2:], expected.shape[2:], strict=True)
+    ) and (
+        len(found.shape) == len(expected.shape)
+        and all(
+            have in (None, want)
+            for have, want in zip(found.shape[2:], expected.shape[2:], strict=True)
+        )
     )
 
 

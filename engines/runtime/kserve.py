@@ -137,8 +137,10 @@ class KServeEngine:
         return results
 
     def warm_up(self) -> None:
-        """Run once on zeros, with 1 for every free axis."""
-        self.infer(zeros(self.inputs))
+        """Run once on zeros; a model that leaves more than its batch free waits for its first."""
+        feeds = zeros(self.inputs)
+        if feeds is not None:
+            self.infer(feeds)
 
     def close(self) -> None:
         """Leave the server; closing twice is harmless."""

@@ -98,7 +98,7 @@ class Engine(Protocol):
         """
 
     def warm_up(self) -> None:
-        """Run once on zeros, so that the first patient does not wait for it."""
+        """Run once on zeros, where the sizes are known, so that no patient waits for it."""
 
     def close(self) -> None:
         """Free everything; closing twice is harmless."""

@@ -60,8 +60,13 @@ def _finite(value: Array) -> bool:
     return bool(np.isfinite(value).all())
 
 
-def zeros(inputs: Sequence[TensorSpec]) -> dict[str, Array]:
-    """Return the smallest feeds that the model takes: zeros, with 1 for every free axis."""
+def zeros(inputs: Sequence[TensorSpec]) -> dict[str, Array] | None:
+    """Return feeds of zeros, one of a batch; None where more than the batch is free.
+
+    Which sizes a network takes there only its package knows: a U-Net fails on a single pixel.
+    """
+    if any(size is None for spec in inputs for size in spec.shape[1:]):
+        return None
     return {
         spec.name: np.zeros([1 if size is None else size for size in spec.shape], spec.dtype)
         for spec in inputs

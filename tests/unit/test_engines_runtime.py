@@ -285,6 +285,19 @@ def test_a_package_that_describes_another_input_is_refused(
         check_tensors(engine, described)
 
 
+def test_a_model_that_leaves_rows_and_columns_free_takes_those_of_its_package(
+    package: ModelPackage,
+) -> None:
+    model = onnx.load(package.model)
+    for number, axis in enumerate(model.graph.input[0].type.tensor_type.shape.dim[2:]):
+        axis.dim_param = f"size{number}"
+    loaded = onnx_runtime.load_content(model.SerializeToString(), package.model)
+    with closing(loaded) as engine:
+        check_tensors(engine, package)
+        engine.warm_up()
+        assert compare(engine, package).agrees
+
+
 def test_a_finding_beyond_the_model_s_outputs_is_refused(
     engine: Engine, package: ModelPackage
 ) -> None:

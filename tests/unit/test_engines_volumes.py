@@ -7,7 +7,9 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 from segmenting import brightness, brightness_model, write_brightness
 
 from engines import (
@@ -16,10 +18,12 @@ from engines import (
     load_engine,
     load_package,
     segment,
+    serve,
     volume_ml,
 )
 from engines.agreement import dice
 from engines.build import shapes_of
+from engines.checkset import write_check_set
 from engines.package import digest_of
 
 
@@ -43,6 +47,37 @@ def test_a_volume_package_says_all_that_a_series_must_become(tmp_path: Path) -> 
     assert (seen.classes, seen.flag_above_ml, seen.urgency) == ((1, 2), 5.0, "urgent")
     assert package.aggregate.kind == "class_volume"
     assert shapes_of(package, largest=1)[0].largest == (1, 1, 16, 16, 16)
+
+
+def test_a_network_that_halves_its_volume_serves_though_one_voxel_is_too_few(
+    tmp_path: Path,
+) -> None:
+    """As every U-Net that leaves its sizes free."""
+    folder = write_brightness(tmp_path / "halving")
+    model = brightness_model()
+    weights = numpy_helper.to_array(model.graph.initializer[0])
+    weights = np.concatenate([weights, np.zeros_like(weights)], axis=1)
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights, "weights"))
+    ones = np.ones((1, 1, 2, 2, 2), np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(ones, "ones"))
+    last = model.graph.node.pop()
+    last.input[0] = "both"
+    steps = {"kernel_shape": [2, 2, 2], "strides": [2, 2, 2]}
+    model.graph.node.extend(
+        [
+            helper.make_node("MaxPool", ["volume"], ["half"], **steps),
+            helper.make_node("ConvTranspose", ["half", "ones"], ["even"], **steps),
+            helper.make_node("Concat", ["volume", "even"], ["both"], axis=1),
+            last,
+        ]
+    )
+    before = digest_of(folder / "model.onnx")
+    onnx.save(model, folder / "model.onnx")
+    rewrite(folder, before, digest_of(folder / "model.onnx"))
+    volume = np.linspace(0, 1, 8**3, dtype=np.float32).reshape(1, 1, 8, 8, 8)
+    write_check_set(load_package(folder), list(volume))
+    with closing(serve(folder).engine) as engine:
+        assert engine.infer({"volume": volume})["scores"].shape == (1, 3, 8, 8, 8)
 
 
 @pytest.mark.parametrize(
