@@ -6,7 +6,7 @@ import pytest
 
 from tools.install_check import walk
 from tools.install_check.page import Command, commands, packages
-from tools.install_check.power import gaps
+from tools.install_check.power import first_for_central, gaps
 
 PAGE = walk.PAGE.read_text("utf-8")
 
@@ -77,10 +77,12 @@ def test_what_the_check_does_by_hand_stands_before_a_command_of_the_page() -> No
     ("made", "stored", "wrong"),
     [
         ([1, 2, 3], [1, 2, 3], []),
+        ([2, 3], [2, 3], []),
         ([], [], []),
         ([1, 2, 3], [1, 3], ["central lacks [2]"]),
         ([1, 2], [1, 2, 2], ["central has [2] more than once"]),
         ([1, 2], [1, 2, 3], ["central has [3], which the appliance lost"]),
+        ([2, 3], [1, 2, 3], ["central has [1], which the appliance lost"]),
         ([1, 3], [1], ["the appliance counted [1, 3]", "central lacks [2]"]),
     ],
 )
@@ -88,3 +90,10 @@ def test_a_gap_a_repeat_and_a_lost_alert_are_named(
     made: list[int], stored: list[int], wrong: list[str]
 ) -> None:
     assert list(gaps(made, stored)) == wrong
+
+
+def test_alerts_are_counted_from_the_first_that_was_made_for_central() -> None:
+    before: dict[str, object] = {"sequence": 1, "owed_by": [], "receipts_of": []}
+    drill: dict[str, object] = {"sequence": 2, "owed_by": [], "receipts_of": ["north"]}
+    waiting: dict[str, object] = {"sequence": 3, "owed_by": ["north"], "receipts_of": []}
+    assert first_for_central([waiting, drill, before]) == 2

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tools.gpu_check.part import Part, passed
 from tools.install_check import holds, image, page, power, walk
+from tools.install_check.disk import Disk
 from tools.install_check.machine import ARCHES, Arch, Boot, Machine, MachineError
 from tools.install_check.pair import DICOM_PORT, Pair
 from tools.scanner import SendError, head_ct_series
@@ -60,18 +61,21 @@ def _parts(arch: Arch, options: argparse.Namespace) -> Iterator[Part]:
     fresh = image.make_image(folder, arch, packages)
     yield passed("image", f"Debian {image.SUITE} for {arch.name}, {' '.join(arch.acceleration())}")
 
-    def machine(name: str, disk: Path) -> Machine:
+    chance = random.Random(options.seed)  # noqa: S311 - no secret
+
+    def machine(name: str, content: Path) -> Machine:
+        disk = Disk(content, folder / f"{name}.disk", chance)
         boot = Boot(arch, disk, fresh.kernel, fresh.initrd, fresh.key)
         return Machine(name, boot, folder, ports=(DICOM_PORT,) if name == "appliance" else ())
 
-    with_program = folder / "program.qcow2"
+    with_program = folder / "program.raw"
     again = options.again and with_program.exists()
     if not again:
-        yield _set_up(machine("appliance", image.overlay(fresh.disk, folder / "new.qcow2")))
-        (folder / "new.qcow2").rename(with_program)
+        yield _set_up(machine("appliance", image.copied(fresh.disk, folder / "new.raw")))
+        (folder / "new.raw").rename(with_program)
     pair = Pair(
-        machine("appliance", image.overlay(with_program, folder / "appliance.qcow2")),
-        machine("central", image.overlay(with_program, folder / "central.qcow2")),
+        machine("appliance", image.copied(with_program, folder / "appliance.raw")),
+        machine("central", image.copied(with_program, folder / "central.raw")),
     )
     with ExitStack() as running:
         for one in pair.machines:
@@ -82,9 +86,7 @@ def _parts(arch: Arch, options: argparse.Namespace) -> Iterator[Part]:
         pair.central.run(f"apt-get install {' '.join(_ELSEWHERE)}")
         yield _connect(pair)
         yield from holds.every(pair)
-        chance = random.Random(options.seed)  # noqa: S311 - no secret
-        for number in range(1, options.cuts + 1):
-            yield power.cut_while_sending(pair, number, chance)
+        yield from power.every(pair, options.cuts, chance)
         walk.update(pair.appliance, _say)
         yield passed("update", "carried out as the page has it")
 

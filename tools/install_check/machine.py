@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.broker import HOST, free_port
+from tools.install_check.disk import Disk, Loss
 
 # On the network between the machines: every name, and the address.
 ADDRESSES: Mapping[str, tuple[str, str]] = {
@@ -70,7 +71,7 @@ class Boot:
     """What a machine is started from: disk, kernel and the key that lets in."""
 
     arch: Arch
-    disk: Path
+    disk: Disk
     kernel: Path
     initrd: Path
     key: Path
@@ -124,6 +125,7 @@ class Machine:
         """
         card = self.folder / f"{self.name}.lan"
         card.unlink(missing_ok=True)
+        self.boot.disk.start()
         with self.console.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command(card),
@@ -181,12 +183,15 @@ class Machine:
         """Unpack a folder as root's."""
         self.run(f"tar -C {shlex.quote(parent)} --no-same-owner -x", stdin=packed)
 
-    def cut_power(self) -> None:
-        """End it as a power cut does: what was not written to the disk is gone."""
+    def cut_power(self) -> Loss:
+        """End it as a power cut does, and return what its disk lost."""
+        disk = self.boot.disk
+        disk.stop()
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
+        return disk.settle(cut=True)
 
     def shut_down(self) -> None:
         """Have it shut down in order, and wait for that."""
@@ -199,6 +204,7 @@ class Machine:
             self.cut_power()
             raise MachineError(f"{self.name} did not shut down; see {self.console}") from None
         self._process = None
+        self.boot.disk.settle(cut=False)
 
     def _bytes(self, command: str) -> bytes:
         done = self._ssh(command, b"", 120.0)
@@ -238,7 +244,7 @@ class Machine:
             "-display", "none", "-serial", "stdio",
             "-kernel", str(self.boot.kernel), "-initrd", str(self.boot.initrd),
             "-append", f"{options} systemd.hostname={self.name}",
-            "-drive", f"file={self.boot.disk},format=qcow2,if=virtio,cache=none",
+            "-drive", f"file={self.boot.disk.address},format=raw,if=virtio,cache=writeback",
             "-netdev", f"user,id=host,restrict=on,{forwards}",
             "-device", "virtio-net-pci,netdev=host,mac=52:54:00:00:00:01",
             "-netdev", f"{lan},remote.path={self.folder / other}.lan",

@@ -2,7 +2,7 @@
 
 A sender counts only what was answered with Success, sends the rest again as scanners do, and
 then asks for storage commitment: the appliance reads each image back and opens it. The machine
-loses what its kernel had not written; what it had flushed to the disk stays.
+loses its memory, and its disk what was not flushed to it, or a part of that (`disk`).
 """
 
 from __future__ import annotations
@@ -10,17 +10,23 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pydicom import FileDataset
 
 from tools.gpu_check.part import Part, failed, passed
 from tools.install_check.commitment import safe_instances
+from tools.install_check.disk import Loss
+from tools.install_check.machine import MachineError
 from tools.install_check.pair import PATIENCE_S, Pair, wait_for
 from tools.scanner import SendError, head_ct_series, send
 
 _SLICES = 12
+# Until the next cut, where the last image was taken: the study is judged, told of, settled.
+_UNTIL_SETTLED_S = 20.0
+_MARK = "/root/mark"
 
 
 @dataclass(slots=True)
@@ -36,6 +42,8 @@ class _Scanner:
     def send(self, *, cut_after: int | None) -> None:
         """Send what was not acknowledged; the power goes after `cut_after` answers."""
         left = [one for one in self.series if str(one.SOPInstanceUID) not in self.acknowledged]
+        if not left:
+            return
         answers = 0
 
         def on_sent(index: int, _before: int, _last: int, status: int | None) -> None:
@@ -54,25 +62,62 @@ class _Scanner:
                 raise
 
 
-def cut_while_sending(pair: Pair, number: int, chance: random.Random) -> Part:
+def every(pair: Pair, cuts: int, chance: random.Random) -> Iterator[Part]:
+    """Show that a cut is one, cut the power so many times, and say what the disks lost of it."""
+    yield real(pair)
+    unflushed = lost = 0
+    for number in range(1, cuts + 1):
+        try:
+            part, losses = cut_while_sending(pair, number, chance)
+        except (MachineError, SendError) as error:
+            yield failed(f"power cut {number}", str(error))
+            return
+        unflushed += sum(one.unflushed for one in losses)
+        lost += sum(one.lost for one in losses)
+        yield part
+    said = f"in {cuts} cuts the disks lost {lost} of {unflushed} writes that were not flushed"
+    yield passed("what was lost", said) if lost else failed("what was lost", said)
+
+
+def real(pair: Pair) -> Part:
+    """What the appliance wrote and did not sync is gone after a cut; what it synced is there."""
+    name = "power cut"
+    machine, disk = pair.appliance, pair.appliance.boot.disk
+    machine.run(f"echo synced > {_MARK}-synced && sync {_MARK}-synced")
+    before = disk.flushes
+    machine.run(f"dd if=/dev/zero of={_MARK}-flush bs=4k count=1 conv=fsync status=none")
+    reached = disk.flushes - before
+    machine.run(f"echo unsynced > {_MARK}-unsynced")
+    machine.cut_power()
+    machine.start()
+    wait_until_serving(pair)
+    there = machine.run(f"cat {_MARK}-synced {_MARK}-unsynced 2>/dev/null || true").split()
+    if there != ["synced"] or not reached:
+        return failed(name, f"an fsync is {reached} flushes at the disk; there is {there}")
+    return passed(name, "an fsync reaches the disk; what was not synced is gone after the cut")
+
+
+def cut_while_sending(
+    pair: Pair, number: int, chance: random.Random
+) -> tuple[Part, tuple[Loss, ...]]:
     """Cut the appliance's power while it takes a series in; with every third cut central's too."""
     name = f"power cut {number}"
     series = head_ct_series(lesion=number % 2 == 0, slices=_SLICES, seed=100 + number)
     study = str(series[0].StudyInstanceUID)
     scanner = _Scanner(series, pair)
-    cut_after = chance.randint(1, _SLICES - 1)
+    cut_after = chance.randint(1, _SLICES)
     sending = threading.Thread(target=scanner.send, kwargs={"cut_after": cut_after})
     sending.start()
     if not scanner.cut_at.wait(PATIENCE_S):
-        return failed(name, "the appliance took no image")
+        return failed(name, "the appliance took no image"), ()
     # Somewhere in the next image: while it is received, sealed, synced or looked at.
-    threading.Event().wait(chance.uniform(0.0, 1.0))
+    longest = 1.0 if cut_after < _SLICES else _UNTIL_SETTLED_S
+    threading.Event().wait(chance.uniform(0.0, longest))
     both = number % 3 == 0
-    pair.appliance.cut_power()
-    if both:
-        pair.central.cut_power()
-        pair.central.start()
+    losses = tuple(one.cut_power() for one in (pair.machines if both else (pair.appliance,)))
     sending.join()
+    if both:
+        pair.central.start()
     before = set(scanner.acknowledged)
     pair.appliance.start()
     wait_until_serving(pair)
@@ -80,20 +125,20 @@ def cut_while_sending(pair: Pair, number: int, chance: random.Random) -> Part:
     body = pair.wait_for_final(study, len(series))
     analysed = all(one["analysed"] for one in body["study"]["series"])
     claimed = [one for one in series if str(one.SOPInstanceUID) in before]
-    lost = before - safe_instances(pair.peer, claimed, "SCANNER")
+    missing = before - safe_instances(pair.peer, claimed, "SCANNER")
     problems = [
-        *([f"{len(lost)} acknowledged images are lost"] if lost else ()),
+        *([f"{len(missing)} acknowledged images are lost"] if missing else ()),
         *(() if analysed else ["the study was not analysed"]),
         *sequence_problems(pair),
     ]
     who = "appliance and central" if both else "appliance"
     if problems:
-        return failed(name, f"{who}: {'; '.join(problems)}")
-    return passed(
-        name,
+        return failed(name, f"{who}: {'; '.join(problems)}"), losses
+    said = (
         f"{who}, after {len(before)} of {_SLICES} images: all {len(before)} are there, the study "
-        "was analysed whole, no alert is missing or twice",
+        "was analysed whole, no alert is missing or twice"
     )
+    return passed(name, said), losses
 
 
 def wait_until_serving(pair: Pair) -> None:
@@ -110,12 +155,19 @@ def wait_until_serving(pair: Pair) -> None:
 def sequence_problems(pair: Pair) -> list[str]:
     """Wait until the appliance waits for no receipt; return what is wrong with the alerts' numbers.
 
-    Nothing is, when both sides have the same from 1 to the last, each once.
+    Nothing is, when both sides have the same from the first that was made for central to the
+    last, each once. What was made before the device was enrolled, nobody else can open.
     """
     wait_for(lambda: _settled(pair), "the receipts of all alerts")
-    made = sorted(alert["sequence"] for alert in pair.made())
-    stored = sorted(alert["sequence"] for alert in pair.alerts())
-    return list(gaps(made, stored))
+    made = pair.made()
+    first = first_for_central(made)
+    numbers = sorted(alert["sequence"] for alert in made if alert["sequence"] >= first)
+    return list(gaps(numbers, sorted(alert["sequence"] for alert in pair.alerts())))
+
+
+def first_for_central(made: Sequence[Mapping[str, Any]]) -> int:
+    """Return the number of the first alert that a server owed or gave a receipt for."""
+    return min(int(one["sequence"]) for one in made if one["owed_by"] or one["receipts_of"])
 
 
 def gaps(made: Sequence[int], stored: Sequence[int]) -> Iterator[str]:
@@ -124,11 +176,11 @@ def gaps(made: Sequence[int], stored: Sequence[int]) -> Iterator[str]:
     Parameters
     ----------
     made : sequence of int
-        Of the alerts that the appliance made.
+        Of the alerts that the appliance made for central.
     stored : sequence of int
         Of those that central stored.
     """
-    wanted = list(range(1, len(made) + 1))
+    wanted = list(range(made[0], made[0] + len(made))) if made else []
     if list(made) != wanted:
         yield f"the appliance counted {made}"
     if missing := sorted(set(wanted) - set(stored)):
