@@ -37,6 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--again", action="store_true", help="begin with the program set up by the last run"
     )
+    parser.add_argument(
+        "--kept", action="store_true", help="begin with the two machines as the last run left them"
+    )
+    parser.add_argument("--only", choices=("holds", "cuts"), help="with --kept, one of the two")
     options = parser.parse_args(arguments)
     arch = ARCHES[options.arch]
     if lacking := image.lacking(arch):
@@ -68,27 +72,36 @@ def _parts(arch: Arch, options: argparse.Namespace) -> Iterator[Part]:
         boot = Boot(arch, disk, fresh.kernel, fresh.initrd, fresh.key)
         return Machine(name, boot, folder, ports=(DICOM_PORT,) if name == "appliance" else ())
 
+    disks = [folder / f"{name}.raw" for name in ("appliance", "central")]
+    kept = options.kept and all(disk.exists() for disk in disks)
     with_program = folder / "program.raw"
     again = options.again and with_program.exists()
-    if not again:
-        yield _set_up(machine("appliance", image.copied(fresh.disk, folder / "new.raw")))
-        (folder / "new.raw").rename(with_program)
-    pair = Pair(
-        machine("appliance", image.copied(with_program, folder / "appliance.raw")),
-        machine("central", image.copied(with_program, folder / "central.raw")),
-    )
+    if not kept:
+        if not again:
+            yield _set_up(machine("appliance", image.copied(fresh.disk, folder / "new.raw")))
+            (folder / "new.raw").rename(with_program)
+        for disk in disks:
+            image.copied(with_program, disk)
+    pair = Pair(*(machine(disk.stem, disk) for disk in disks))
     with ExitStack() as running:
         for one in pair.machines:
             running.callback(one.cut_power)
             one.start()
-            if again:
+            if again and not kept:
                 walk.renew(one)
-        pair.central.run(f"apt-get install {' '.join(_ELSEWHERE)}")
-        yield _connect(pair)
-        yield from holds.every(pair)
-        yield from power.every(pair, options.cuts, chance)
-        walk.update(pair.appliance, _say)
-        yield passed("update", "carried out as the page has it")
+        if kept:
+            walk.go_on(pair)
+            power.wait_until_serving(pair)
+        else:
+            pair.central.run(f"apt-get install {' '.join(_ELSEWHERE)}")
+            yield _connect(pair)
+        if options.only != "cuts":
+            yield from holds.every(pair)
+        if options.only != "holds":
+            yield from power.every(pair, options.cuts, chance)
+        if not options.only:
+            walk.update(pair.appliance, _say)
+            yield passed("update", "carried out as the page has it")
 
 
 def _set_up(fresh: Machine) -> Part:

@@ -23,7 +23,7 @@ from tools.install_check.machine import MachineError
 from tools.install_check.pair import PATIENCE_S, Pair, wait_for
 from tools.scanner import SendError, head_ct_series, send
 
-_SLICES = 12
+_SLICES = 20  # 8 mm apart; a model of head CT takes up to 10
 # Until the next cut, where the last image was taken: the study is judged, told of, settled.
 _UNTIL_SETTLED_S = 20.0
 _MARK = "/root/mark"

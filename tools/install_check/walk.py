@@ -82,6 +82,12 @@ def renew(machine: Machine) -> None:
     machine.run("tools/setup.sh run")
 
 
+def go_on(pair: Pair) -> None:
+    """Stand where the page's later steps are carried out."""
+    for machine in pair.machines:
+        machine.run("cd /opt/scanside")
+
+
 def connect(pair: Pair, first_image: FileDataset, say: Say) -> None:
     """Make an appliance and a server of two machines with the program: every step from 4 on.
 
@@ -90,8 +96,7 @@ def connect(pair: Pair, first_image: FileDataset, say: Say) -> None:
     MachineError
         When a command fails.
     """
-    for machine in pair.machines:
-        machine.run("cd /opt/scanside")
+    go_on(pair)
     written = io.BytesIO()
     first_image.save_as(written, enforce_file_format=True)
     pair.central.write(VALUES["FILE.dcm"], written.getvalue())
