@@ -196,10 +196,10 @@ def interview(adopted: Adopted, output: str | None = None) -> Interview:
     model = parse_model(content, file)
     graph = model.graph
     weights = {tensor.name for tensor in graph.initializer}
-    inputs = tuple(_tensor(value) for value in graph.input if value.name not in weights)
+    inputs = tuple(_tensor(value, file) for value in graph.input if value.name not in weights)
     if not inputs or not graph.output:
         raise GraphError(f"{file}: a model needs an input and an output.")
-    outputs = tuple(_tensor(value) for value in graph.output)
+    outputs = tuple(_tensor(value, file) for value in graph.output)
     answer = _answer(inputs[0], outputs, output)
     return Interview(
         inputs=inputs,
@@ -222,10 +222,13 @@ def _holds_nan(tensor: onnx.TensorProto) -> bool:
     return values.dtype.kind == "f" and bool(np.isnan(values).any())
 
 
-def _tensor(value: onnx.ValueInfoProto) -> Tensor:
+def _tensor(value: onnx.ValueInfoProto, file: str) -> Tensor:
     kind = value.type.tensor_type
     if not value.type.HasField("tensor_type"):
-        raise GraphError(f"{value.name!r} is not a tensor: sequences and maps are not supported.")
+        raise GraphError(
+            f"{file}: {value.name!r} is a sequence or a map, and a package takes tensors alone. "
+            'With skl2onnx: options={"zipmap": False}'
+        )
     shape = tuple(
         axis.dim_value if axis.HasField("dim_value") else axis.dim_param or None
         for axis in kind.shape.dim

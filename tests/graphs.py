@@ -156,3 +156,18 @@ def transformer(*, opset: int = 17, side: int = 8) -> onnx.ModelProto:
         "bias": normal(3),
     }
     return small_graph(nodes, weights, shape=("n", 3, side, side), out=("n", 3), opset=opset)
+
+
+def detector(batch: int | str = "n") -> onnx.ModelProto:
+    """The places of a slice that are bright enough, a row of four numbers each."""
+    return small_graph(
+        [
+            helper.make_node("Greater", ["x", "limit"], ["bright"], "bright"),
+            helper.make_node("NonZero", ["bright"], ["found"], "find"),
+            helper.make_node("Transpose", ["found"], ["rows"], "turn"),
+            helper.make_node("Cast", ["rows"], ["logits"], "real", to=TensorProto.FLOAT),
+        ],
+        {"limit": np.array([2], np.float32)},
+        shape=(batch, 1, 8, 8),
+        out=("found", 4),
+    )

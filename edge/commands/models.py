@@ -32,6 +32,7 @@ from engines.runtime.protocol import Array
 
 if TYPE_CHECKING:
     from engines.graph.adopting import Adopted  # heavy
+    from engines.interview import Interview
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -220,14 +221,23 @@ def _print_card(package: ModelPackage, console: Console) -> None:
         console.print("  nothing: how good it is here is not known")
 
 
-def _refused_by_reference(adopted: Adopted) -> tuple[str, ...]:
+def _refused_by_reference(adopted: Adopted, facts: Interview) -> tuple[str, ...]:
     """Say why ONNX Runtime, which every engine is compared with, does not run a model."""
+    from engines.graph.adopting import rows  # noqa: PLC0415  # heavy
     from engines.runtime import onnx_runtime  # noqa: PLC0415  # heavy
 
     try:
         onnx_runtime.load_content(adopted.content, Path(adopted.source)).close()
     except EngineError as error:
         return (f"Every engine is compared with ONNX Runtime, which does not run it: {error}",)
+    if facts.kind == "logits" and not facts.obstacles:
+        given = rows(adopted, facts.answer.name)
+        if given not in (None, 2):
+            return (
+                f"Of two slices {facts.answer} has {given} rows: one for each thing found, as of a "
+                "detector, and not one for each slice. A package takes classifiers and "
+                "segmentations of volumes.",
+            )
     return ()
 
 
@@ -267,7 +277,7 @@ def _add(options: argparse.Namespace) -> int:
     for change in adopted.changes:
         print(f"  changed   {change}")
     _print_support(adopted)
-    obstacles = (*facts.obstacles, *_refused_by_reference(adopted))
+    obstacles = (*facts.obstacles, *_refused_by_reference(adopted, facts))
     if obstacles:
         raise CommandError("No package can be made of it.\n  " + "\n  ".join(obstacles))
     if facts.probabilities:

@@ -165,6 +165,24 @@ def _read_instead(node: onnx.NodeProto, before: str, after: str) -> None:
                 _read_instead(inner, before, after)
 
 
+def rows(adopted: Adopted, output: str) -> int | None:
+    """Return how many rows an output has for a batch of two slices; None where it does not run.
+
+    A classifier gives one for each slice. A detector gives one for each thing that it found.
+    """
+    model = parse_model(adopted.content, adopted.source)
+    given = _input(model)
+    if given is None:
+        return None
+    sides = [one.dim_value or _FREE_SIDE for one in given.type.tensor_type.shape.dim[1:]]
+    two = np.random.default_rng(0).random((2, *sides)).astype(np.float32)
+    try:
+        (found,) = run(model, [{given.name: two}])
+    except GraphError:
+        return None
+    return int(found[output].shape[0])
+
+
 def _freed(model: onnx.ModelProto, source: str) -> tuple[onnx.ModelProto, str] | None:
     """Return the graph with its first axis free, where it is fixed and the graph holds without."""
     given = _input(model)
@@ -191,6 +209,8 @@ def _freed(model: onnx.ModelProto, source: str) -> tuple[onnx.ModelProto, str] |
     except GraphError:
         return None
     for name, values in together.items():
+        if values.ndim == 0 or any(len(one[name]) != 1 for one in one_by_one):
+            return None
         apart = np.concatenate([one[name] for one in one_by_one])
         if apart.shape != values.shape or not np.allclose(apart, values, rtol=1e-3, atol=1e-4):
             return None

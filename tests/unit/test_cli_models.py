@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from builders import ct_slice
+from graphs import detector
 from segmenting import brightness_model
 from terminal import Terminal
 
@@ -142,6 +143,16 @@ def test_what_is_changed_of_a_model_on_its_way_in_is_told(
     kept = onnx.load(shelf.own / "grey" / "model.onnx", load_external_data=False)
     assert [node.op_type for node in kept.graph.node] == ["Sub", "Div", "Conv"]
     assert "--output 'none' is not" in scanside.refused("models add", str(file), "--output", "none")
+
+
+def test_a_detector_is_refused_and_not_drafted_as_a_classifier(
+    scanside: Terminal, tmp_path: Path, shelf: Shelf
+) -> None:
+    file = tmp_path / "detector.onnx"
+    onnx.save(detector(), file)
+    assert scanside("models add", str(file)) != 0
+    assert "one for each thing found, as of a detector" in scanside.err
+    assert not shelf.own.exists()
 
 
 def test_a_model_is_not_added_over_another(scanside: Terminal, model: Path) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from graphs import small_graph
+from graphs import detector, small_graph
 from onnx import TensorProto, helper
 
 from engines.draft import draft
-from engines.graph.adopting import adopt
+from engines.graph.adopting import adopt, rows
 from engines.graph.errors import GraphError
 from engines.graph.model import parse_model
 from engines.graph.observe import run
@@ -112,6 +112,29 @@ def test_a_first_axis_that_the_graph_relies_on_stays_and_is_told(
     assert found.changes == ()
     (obstacle,) = interview(found).obstacles
     assert "is fixed, and the graph relies on it. Export it with a free batch axis" in obstacle
+
+
+def test_a_detector_that_finds_nothing_is_not_taken_for_a_graph_that_holds_for_any_batch(
+    tmp_path: Path,
+) -> None:
+    found = adopt(_saved(detector(1), tmp_path))
+    assert found.changes == ()
+    assert "first axis" in interview(found).obstacles[0]
+
+
+def test_a_detector_has_other_rows_than_slices(tmp_path: Path) -> None:
+    assert rows(adopt(_saved(detector("n"), tmp_path)), "logits") == 0
+    assert rows(adopt(_saved(_classifier(), tmp_path)), "logits") == 2
+
+
+def test_an_answer_that_is_no_tensor_is_named_with_the_way_out(tmp_path: Path) -> None:
+    model = _classifier()
+    sequence = helper.make_tensor_sequence_value_info("logits", TensorProto.FLOAT, None)
+    model.graph.node[-1].output[0] = "one"
+    model.graph.node.append(helper.make_node("SequenceConstruct", ["one"], ["logits"]))
+    model.graph.output[0].CopyFrom(sequence)
+    with pytest.raises(GraphError, match=r"model\.onnx: 'logits' is a sequence or a map.*zipmap"):
+        interview(adopt(_saved(model, tmp_path)))
 
 
 def test_what_a_network_subtracts_and_divides_by_is_put_in_front_of_it(tmp_path: Path) -> None:
