@@ -18,6 +18,7 @@ import onnx
 from engines.graph.adopting import Adopted
 from engines.graph.errors import GraphError
 from engines.graph.model import parse_model
+from engines.graph.wiring import makers, tensors_of
 from engines.manifest import OutputKind
 from engines.runtime.protocol import LOGITS
 
@@ -208,12 +209,20 @@ def interview(adopted: Adopted, output: str | None = None) -> Interview:
         opset=next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx")),
         producer=f"{model.producer_name} {model.producer_version}".strip(),
         operators=dict(Counter(node.op_type for node in graph.node).most_common()),
-        parameters=sum(prod(tensor.dims) for tensor in graph.initializer),
+        parameters=sum(prod(tensor.dims) for tensor in tensors_of(graph)),
         size=len(content),
         digest=hashlib.sha256(content).hexdigest(),
-        last=next((one.op_type for one in graph.node if answer.name in one.output), ""),
-        broken=tuple(tensor.name for tensor in graph.initializer if _holds_nan(tensor)),
+        last=_last(graph, answer.name),
+        broken=tuple(one.name for one in tensors_of(graph) if _holds_nan(one)),
     )
+
+
+def _last(graph: onnx.GraphProto, name: str) -> str:
+    """Return the operator that makes a tensor, behind what only hands it on; empty of an input."""
+    made = makers(graph)
+    while (node := made.get(name)) is not None and node.op_type == "Identity":
+        name = node.input[0]
+    return "" if node is None else str(node.op_type)
 
 
 def _holds_nan(tensor: onnx.TensorProto) -> bool:

@@ -1,8 +1,8 @@
 """An ONNX file as exporters write it becomes one that a package can hold.
 
-Weights that lie in other files come inside, a first axis that was fixed is freed where the graph
-holds for other sizes too, which is seen by running it, and what a network subtracts from its pixels
-and divides them by is put in front of it. Where nothing of this is needed the file stays as it is.
+Weights that lie in other files come inside, an old opset is raised and a first axis that was fixed
+is freed, where the graph, run, is seen to hold; and what a network subtracts from its pixels and
+divides them by is put in front of it. Where nothing of this is needed the file stays as it is.
 """
 
 from __future__ import annotations
@@ -14,12 +14,20 @@ from pathlib import Path
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, checker, external_data_helper, helper, numpy_helper
+from onnx import (
+    TensorProto,
+    checker,
+    external_data_helper,
+    helper,
+    numpy_helper,
+    version_converter,
+)
 
 from engines.graph.errors import GraphError
-from engines.graph.model import parse_model
+from engines.graph.model import LOWEST_OPSET, parse_model
 from engines.graph.observe import run
 from engines.graph.wiring import tensors_of
+from engines.runtime.protocol import Array
 
 MODEL_BYTES = 512 * 1024 * 1024
 _BATCH = "n"
@@ -72,7 +80,12 @@ def adopt(file: Path, *, mean: Sequence[float] = (), std: Sequence[float] = ()) 
         model = onnx.load_model_from_string(content)
     except DecodeError:
         return Adopted(str(file), content)  # whoever parses it says so
-    changes = [*_brought_inside(model, file), *_normalising(model, mean, std)]
+    changes = _brought_inside(model, file)
+    found = _raised(model)
+    if found is not None:
+        model, change = found
+        changes.append(change)
+    changes += _normalising(model, mean, std)
     found = _freed(model, str(file))
     if found is not None:
         model, change = found
@@ -117,6 +130,33 @@ def _input(model: onnx.ModelProto) -> onnx.ValueInfoProto | None:
         return None
     axes = len(inputs[0].type.tensor_type.shape.dim)
     return inputs[0] if axes in (_SLICES, _VOLUMES) else None
+
+
+def _raised(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str] | None:
+    """Return a graph of an old opset in the lowest that is read, where it answers as before."""
+    opset = next((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), 0)
+    given = _input(model)
+    if not 0 < opset < LOWEST_OPSET or given is None:
+        return None
+    try:
+        newer = version_converter.convert_version(model, LOWEST_OPSET)
+        feeds = {given.name: _random(given, 1)}
+        (before,), (after,) = run(model, [feeds]), run(newer, [feeds])
+    except (GraphError, RuntimeError, ValueError):
+        return None
+    if not all(_same(before[name], after[name]) for name in before):
+        return None
+    return newer, f"opset {opset} was raised to {LOWEST_OPSET}; it answers as before"
+
+
+def _same(one: Array, two: Array) -> bool:
+    return one.shape == two.shape and np.allclose(one, two, rtol=1e-3, atol=1e-4)
+
+
+def _random(given: onnx.ValueInfoProto, count: int) -> Array:
+    axes = given.type.tensor_type.shape.dim[1:]
+    sides = [axis.dim_value if axis.dim_value > 0 else _FREE_SIDE for axis in axes]
+    return np.random.default_rng(0).random((count, *sides)).astype(np.float32)
 
 
 def _normalising(model: onnx.ModelProto, mean: Sequence[float], std: Sequence[float]) -> list[str]:
@@ -174,10 +214,8 @@ def rows(adopted: Adopted, output: str) -> int | None:
     given = _input(model)
     if given is None:
         return None
-    sides = [one.dim_value or _FREE_SIDE for one in given.type.tensor_type.shape.dim[1:]]
-    two = np.random.default_rng(0).random((2, *sides)).astype(np.float32)
     try:
-        (found,) = run(model, [{given.name: two}])
+        (found,) = run(model, [{given.name: _random(given, 2)}])
     except GraphError:
         return None
     return int(found[output].shape[0])
@@ -200,8 +238,7 @@ def _freed(model: onnx.ModelProto, source: str) -> tuple[onnx.ModelProto, str] |
     said = f"its first axis was fixed to {size} and is free now"
     if len(axes) == _VOLUMES and size == 1:
         return free, f"{said}: volumes are run one by one"
-    sides = [axis.dim_value or _FREE_SIDE for axis in axes[1:]]
-    many = np.random.default_rng(0).random((_TRIED, *sides)).astype(np.float32)
+    many = _random(given, _TRIED)
     try:
         whole = parse_model(free.SerializeToString(), source)
         one_by_one = run(whole, [{given.name: one[None]} for one in many])
@@ -211,7 +248,6 @@ def _freed(model: onnx.ModelProto, source: str) -> tuple[onnx.ModelProto, str] |
     for name, values in together.items():
         if values.ndim == 0 or any(len(one[name]) != 1 for one in one_by_one):
             return None
-        apart = np.concatenate([one[name] for one in one_by_one])
-        if apart.shape != values.shape or not np.allclose(apart, values, rtol=1e-3, atol=1e-4):
+        if not _same(np.concatenate([one[name] for one in one_by_one]), values):
             return None
     return free, f"{said}: {_TRIED} at once gave what each gave alone"

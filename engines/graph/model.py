@@ -9,7 +9,7 @@ from onnx import checker, shape_inference
 from engines.graph.errors import GraphError
 
 _LONGEST_WORD = 400
-_LOWEST_OPSET = 13  # the first in which QuantizeLinear takes one scale per channel
+LOWEST_OPSET = 13  # the first in which QuantizeLinear takes one scale per channel
 
 
 def parse_model(content: bytes, source: str) -> onnx.ModelProto:
@@ -40,9 +40,9 @@ def parse_model(content: bytes, source: str) -> onnx.ModelProto:
     if not model.graph.node or not model.graph.input:
         raise GraphError(f"{source}: holds no network. Copy or export the file again.")
     opset = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 0)
-    if opset < _LOWEST_OPSET:
+    if opset < LOWEST_OPSET:
         raise GraphError(
-            f"{source}: opset {opset} is older than {_LOWEST_OPSET}. Export it again with a newer "
+            f"{source}: opset {opset} is older than {LOWEST_OPSET}. Export it again with a newer "
             "opset, or convert it with onnx.version_converter."
         )
     _name_nodes(model)

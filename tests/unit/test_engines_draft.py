@@ -105,7 +105,10 @@ def test_a_draft_is_refused_and_names_what_is_to_be_filled_in(tmp_path: Path) ->
 
 
 def test_a_model_that_ends_in_probabilities_is_told_of(tmp_path: Path) -> None:
-    facts = interview(adopt(saved(classifier(1, operator="Softmax"), tmp_path)))
+    model = classifier(1, operator="Softmax")
+    model.graph.node[-1].output[0] = "handed"
+    model.graph.node.append(helper.make_node("Identity", ["handed"], ["answer"]))
+    facts = interview(adopt(saved(model, tmp_path)))
     assert facts.probabilities
     calibration = next(one for one in unfilled(draft(facts, "some")) if one.key == "calibration")
     assert calibration.what.endswith("here the logit is what Softmax gives")
@@ -280,4 +283,11 @@ def test_weights_that_are_not_numbers_are_named_and_infinite_ones_are_not(tmp_pa
         onnx.save(model, tmp_path / "model.onnx")
         facts = interview(adopt(tmp_path / "model.onnx"))
         assert facts.broken == broken
+        # PaddlePaddle's weights are Constant nodes.
+        held = numpy_helper.from_array(weight, "w")
+        model.graph.node.insert(0, helper.make_node("Constant", [], ["w"], value=held))
+        del model.graph.initializer[:]
+        onnx.save(model, tmp_path / "model.onnx")
+        constant = interview(adopt(tmp_path / "model.onnx"))
+        assert (constant.broken, constant.parameters) == (broken, 4)
         assert any("NaN" in obstacle for obstacle in facts.obstacles) is bool(broken)

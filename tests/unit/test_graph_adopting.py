@@ -35,6 +35,20 @@ def _classifier(
     )
 
 
+def _old() -> onnx.ModelProto:
+    """In opset 11, where Squeeze and ReduceSum have their axes as attributes."""
+    return small_graph(
+        [
+            helper.make_node("ReduceSum", ["x"], ["sums"], "sum", axes=[1]),
+            helper.make_node("GlobalAveragePool", ["sums"], ["mean"], "pool"),
+            helper.make_node("Squeeze", ["mean"], ["logits"], "squeeze", axes=[2, 3]),
+        ],
+        shape=("n", 3, 8, 8),
+        out=("n", 1),
+        opset=11,
+    )
+
+
 def _saved(model: onnx.ModelProto, folder: Path) -> Path:
     file = folder / "model.onnx"
     onnx.save(model, file)
@@ -89,6 +103,23 @@ def test_weights_that_cannot_be_read_are_told_with_the_file(tmp_path: Path, faul
         file.write_bytes(model.SerializeToString())
     with pytest.raises(GraphError, match=r"weights\.bin, which cannot be read.*beside it"):
         adopt(file)
+
+
+def test_an_old_opset_is_raised_where_the_answer_stays(tmp_path: Path) -> None:
+    found = adopt(_saved(_old(), tmp_path))
+    assert found.changes == ("opset 11 was raised to 13; it answers as before",)
+    assert interview(found).opset == 13
+    expected = _pixels().sum(1).mean((1, 2))[:, None]
+    np.testing.assert_allclose(_logits(found.content, _pixels()), expected, rtol=1e-5)
+
+
+def test_an_old_opset_that_cannot_be_raised_is_refused_as_before(tmp_path: Path) -> None:
+    model = _old()
+    model.graph.node[0].op_type = "Scan"
+    found = adopt(_saved(model, tmp_path))
+    assert found.changes == ()
+    with pytest.raises(GraphError, match="opset 11 is older than 13"):
+        interview(found)
 
 
 def test_a_fixed_first_axis_is_freed_where_many_give_what_each_gives(tmp_path: Path) -> None:
