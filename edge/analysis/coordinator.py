@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from edge.alerts.decision import StudyDecision, decide
 from edge.alerts.policy import Step, Told, next_alert
 from edge.analysis.completeness import Evidence, judge
+from edge.analysis.deaths import is_given_up
 from edge.analysis.erasing import EraseAsked
 from edge.analysis.examiner import Examiner
 from edge.analysis.herald import Herald
@@ -41,7 +42,6 @@ from edge.store.studies import Store
 log = logging.getLogger("scanside.analysis")
 
 _TICK_S = 0.25
-_DEATHS_A_STUDY = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,9 +347,10 @@ class Coordinator:
     def _on_worker_gone(self) -> None:
         culprit = self._link.at
         if isinstance(culprit, (Look, Close)):
-            deaths = self._store.worker_died(culprit.study)
-            log.warning("The worker died on a study (%d of %d)", deaths, _DEATHS_A_STUDY)
-            if deaths >= _DEATHS_A_STUDY:
+            image = culprit.instance if isinstance(culprit, Look) else None
+            deaths = self._store.worker_died(culprit.study, image)
+            log.warning("The worker died on study %d: %s", culprit.study, deaths)
+            if is_given_up(deaths):
                 self._quarantine(culprit.study)
         else:
             self._models.died(culprit)

@@ -6,6 +6,7 @@ The coordinator says what came and when a series is complete; whom to ask about 
 from __future__ import annotations
 
 from edge.analysis.comparison import Earlier
+from edge.analysis.deaths import LEFT_OUT, is_left_out
 from edge.analysis.messages import Close, Look
 from edge.analysis.models import Models
 from edge.analysis.progress import SeriesInProgress, StudyInProgress
@@ -54,6 +55,10 @@ class Examiner:
             return
         reading = series.of_slices
         if reading is None or reading.failure is not None:
+            return
+        if is_left_out(instance):
+            series.left_out.add(instance.id)
+            reading.unreadable[instance.id] = LEFT_OUT
             return
         self._link.ask(
             Look(

@@ -25,6 +25,7 @@ from edge.alerts.decision import (
 from edge.alerts.policy import Told
 from edge.analysis.comparison import COMPARED_ALONE, NO_PRIOR
 from edge.analysis.completeness import Evidence, SeriesFacts
+from edge.analysis.deaths import named
 from edge.analysis.messages import Closed, Looked
 from edge.analysis.reading import Reading
 from edge.analysis.routing import SeriesAbout
@@ -38,7 +39,7 @@ from edge.store.study_key import StudyKey
 
 NO_MODEL = "no model for this kind of study"
 NOTHING_TO_LOOK_AT = "no images to look at, only localizers, reports or derived images"
-QUARANTINED = "analysis failed twice on this study; it is quarantined"
+QUARANTINED = "analysis failed too often on this study; it is quarantined"
 QUARANTINED_FLAGGED = f"{QUARANTINED}; the earlier alert stands"
 
 
@@ -64,6 +65,8 @@ class SeriesInProgress:
     images: int = 0
     conflicts: int = 0
     positions: list[float] = field(default_factory=list)
+    places: dict[int, float] = field(default_factory=dict)  # of every image; inf: it says none
+    left_out: set[int] = field(default_factory=set)  # images that ended the worker
     announced: dict[int | None, int] = field(default_factory=dict)
     brought: Counter[int] = field(default_factory=Counter)
     open_senders: set[int] = field(default_factory=set)
@@ -98,8 +101,10 @@ class SeriesInProgress:
             self.conflicts += 1
         elif instance.set_aside is None:
             self.images += 1
-            if instance.position_mm is not None:
-                self.positions.append(instance.position_mm)
+            place = instance.position_mm
+            self.places[instance.id] = math.inf if place is None else place
+            if place is not None:
+                self.positions.append(place)
 
     def brought_by(self, sender: int) -> None:
         """Note which association an instance came with, stored anew or again."""
@@ -243,6 +248,8 @@ class SeriesInProgress:
             doubts.append(NO_PRIOR)
         if looked and self.finished and all(one.compared for one in looked):
             doubts.append(COMPARED_ALONE)
+        if looked:
+            doubts += (named(number, self.images) for number in self._numbers_left_out())
         if looked and self.evidence is Evidence.QUIET:
             doubts.append(QUIET)
         if self._is_discontinued:
@@ -252,6 +259,11 @@ class SeriesInProgress:
         if self.conflicts:
             doubts.append(CONFLICT)
         return tuple(doubts)
+
+    def _numbers_left_out(self) -> list[int]:
+        """Return which images were left out, counted as the console shows them, from 1."""
+        order = sorted(self.places, key=lambda one: (self.places[one], one))
+        return [number for number, one in enumerate(order, start=1) if one in self.left_out]
 
     def _quality(self) -> tuple[Flag, ...]:
         # Each model's process measures what it reads; where two did, the first model's counts.

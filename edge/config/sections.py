@@ -102,8 +102,8 @@ class Analysis(Section):
         60,
         gt=0,
         le=3600,
-        description="A worker that needs longer for one step is stopped, and the study is "
-        "tried once more.",
+        description="A worker that needs longer for one step is stopped. An image is tried "
+        "once more, then left out.",
     )
     load_timeout_s: float = Field(
         300,

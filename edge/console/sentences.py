@@ -30,6 +30,7 @@ FORMS = (
     _("%(some)s of %(all)s images could not be read."),
     _("%(some)s of %(all)s images could not be read: %(cause)s"),
     _("no image could be read: %(cause)s"),
+    _("Image %(number)s of %(all)s was left out: analysis failed twice on it."),
     _(
         "%(some)s of %(all)s images do not look like what the model knows; what they seem to show is not counted as found."
     ),
@@ -114,6 +115,7 @@ WHOLE = (
     _("No earlier study to compare with."),
     _("Compared with an earlier study; nothing else was looked for."),
     _("no earlier study to compare with"),
+    _("analysis failed twice on it"),
     _("the two studies could not be aligned: they show no common part"),
     _("the two studies could not be aligned: one of them is empty"),
     _("left"),

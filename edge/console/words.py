@@ -91,8 +91,8 @@ REASONS = (
     _("too few images"),
     _("no image shows the part of the body that the model judges"),
     _("the model's engine could not be loaded on this device"),
-    _("analysis failed twice on this study; it is quarantined"),
-    _("analysis failed twice on this study; it is quarantined; the earlier alert stands"),
+    _("analysis failed too often on this study; it is quarantined"),
+    _("analysis failed too often on this study; it is quarantined; the earlier alert stands"),
     _("An image came twice with the same UID and different content; the first was analysed."),
     _("The scanner reports that the examination was discontinued; images may be missing."),
     _(

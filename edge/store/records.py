@@ -63,7 +63,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class StoredInstance:
-    """An instance on the disk."""
+    """An instance on the disk. `deaths` are the worker's, while it was at this one."""
 
     id: int
     instance_uid: str
@@ -74,6 +74,30 @@ class StoredInstance:
     announced: int | None
     acquisition: int | None
     received: float
+    deaths: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Deaths:
+    """How often the worker died on a study.
+
+    Parameters
+    ----------
+    at_the_image : int
+        At the image that it was at last; 0 where it was at none.
+    at_an_end : int
+        At the end of a series, with no image to blame.
+    altogether : int
+    """
+
+    at_the_image: int
+    at_an_end: int
+    altogether: int
+
+    def __str__(self) -> str:
+        image = self.at_the_image
+        where = f"at one image ({image} times)" if image else f"at an end ({self.at_an_end} times)"
+        return f"{where}, {self.altogether} times in all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +134,6 @@ class StoredStudy:
     identity: dict[str, Any] = field(repr=False)
     key: StudyKey
     state: StudyState
-    deaths: int
     first_byte: float
     last_byte: float
     series: tuple[StoredSeries, ...]
@@ -156,7 +179,6 @@ def read_study(
         identity=open_json(key, row["identity"]),
         key=key,
         state=StudyState(row["state"]),
-        deaths=row["deaths"],
         first_byte=row["first_byte"],
         last_byte=row["last_byte"],
         series=tuple(
@@ -194,6 +216,7 @@ def instance_of(row: sqlite3.Row, segment: Path, series_token: str) -> StoredIns
         announced=row["announced"],
         acquisition=row["acquisition"],
         received=row["received"],
+        deaths=row["deaths"],
     )
 
 

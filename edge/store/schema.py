@@ -302,4 +302,8 @@ MIGRATIONS: tuple[str, ...] = (
         erased REAL NOT NULL                 -- forgotten with the steps of that time
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    -- Of the worker, while it was at this instance.
+    ALTER TABLE instances ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0;
+    """,
 )

@@ -19,6 +19,7 @@ from edge.store.journal import Journal, StudyState, set_state
 from edge.store.priors import KeptPrior, read_priors
 from edge.store.records import (
     Arrival,
+    Deaths,
     Kept,
     Receipt,
     StoredStudy,
@@ -260,13 +261,20 @@ class Store:
         with self.journal.transaction() as write:
             set_state(write, study_id, state, instances)
 
-    def worker_died(self, study_id: int) -> int:
-        """Count a death of the worker on a study; return how many there were."""
+    def worker_died(self, study_id: int, instance_id: int | None) -> Deaths:
+        """Count a death of the worker on a study, at an image or at none."""
         with self.journal.transaction() as write:
+            write.execute("UPDATE studies SET deaths = deaths + 1 WHERE id = ?", (study_id,))
+            write.execute("UPDATE instances SET deaths = deaths + 1 WHERE id = ?", (instance_id,))
             row = write.execute(
-                "UPDATE studies SET deaths = deaths + 1 WHERE id = ? RETURNING deaths", (study_id,)
+                "SELECT studies.deaths AS altogether, TOTAL(instances.deaths) AS at_images,"
+                " TOTAL(CASE instances.id WHEN ? THEN instances.deaths END) AS at_the_image"
+                " FROM studies LEFT JOIN series ON study_id = studies.id"
+                " LEFT JOIN instances ON series_id = series.id WHERE studies.id = ?",
+                (instance_id, study_id),
             ).fetchone()
-        return int(row["deaths"])
+        altogether = row["altogether"]
+        return Deaths(int(row["at_the_image"]), altogether - int(row["at_images"]), altogether)
 
     def fingerprint(self, series_uid: str) -> bytes:
         """Return what stands for the UID of a series once it is erased."""

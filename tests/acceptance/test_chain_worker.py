@@ -46,6 +46,16 @@ def wait_for_worker(appliance: Appliance, times: int) -> int:
     raise AssertionError(appliance.tail())
 
 
+def wait_for(appliance: Appliance, words: str) -> None:
+    """Wait until the daemon has said something."""
+    pause = threading.Event()
+    for _ in range(1200):
+        if words in appliance.log.read_text():
+            return
+        pause.wait(0.05)
+    raise AssertionError(appliance.tail())
+
+
 def decoders_of(pid: int) -> set[str]:
     """Return which native decoders a process has loaded."""
     return {
@@ -69,31 +79,62 @@ def test_a_compressed_image_meets_a_decoder_in_the_worker_and_none_is_in_the_dae
     assert decoders_of(site.appliance.pid) == set()
 
 
-def test_a_study_that_ends_the_worker_twice_is_quarantined_and_the_next_is_analysed(
+def test_an_image_that_ends_the_worker_twice_is_left_out_and_named_and_the_rest_is_analysed(
     site: LocalSite, watch: Watch
 ) -> None:
     appliance = site.appliance
     series = head_ct_series(lesion=False, slices=20, seed=1)
     study = watch.follow("poison", series[0].StudyInstanceUID, 20)
-    os.kill(wait_for_worker(appliance, 1), signal.SIGSTOP)  # it will be at this study's first slice
+    worker = wait_for_worker(appliance, 1)
+    os.kill(worker, signal.SIGSTOP)
     assert send(series[:10], appliance.peer).ok
-    os.kill(worker_of(appliance), signal.SIGKILL)
-    os.kill(wait_for_worker(appliance, 2), signal.SIGSTOP)
+    segment = endless(site)  # the worker hangs at the first image, and is ended
+    os.kill(worker, signal.SIGCONT)
     assert send(series[10:], appliance.peer).ok  # intake does not notice
-    os.kill(worker_of(appliance), signal.SIGKILL)
+    wait_for(appliance, "at one image (2 times)")
+    segment.with_suffix(".whole").rename(segment)
 
     assert watch.wait_for_final(study, ALERT_S), appliance.tail()
     assert study.alert is not None
-    assert study.alert.outcome == "not_analysed"
-    assert "quarantined" in study.alert.reasons[0]
+    assert study.alert.outcome != "not_analysed"
+    assert study.alert.study.series[0].analysed
+    assert "1 of 20 images could not be read." in study.alert.reasons
+    assert "Image 1 of 20 was left out: analysis failed twice on it." in study.alert.reasons
 
-    wait_for_worker(appliance, 3)
-    healthy = head_ct_series(lesion=False, slices=20, seed=2)
-    following = watch.follow("healthy", healthy[0].StudyInstanceUID, 20)
-    assert send(healthy, appliance.peer).ok
-    assert watch.wait_for_final(following, ALERT_S), appliance.tail()
-    assert following.alert is not None
-    assert following.alert.study.series[0].analysed
+
+def test_a_study_in_which_image_after_image_ends_the_worker_is_given_up_and_the_next_is_analysed(
+    tmp_path: Path, watch: Watch
+) -> None:
+    settings = {"analysis": {"slice_timeout_s": 1}}
+    with LocalSite(tmp_path, on_alert=watch.on_alert, settings=settings) as site:
+        appliance = site.appliance
+        series = head_ct_series(lesion=False, slices=20, seed=1)
+        study = watch.follow("hostile", series[0].StudyInstanceUID, 20)
+        worker = wait_for_worker(appliance, 1)
+        os.kill(worker, signal.SIGSTOP)
+        assert send(series, appliance.peer).ok
+        endless(site)
+        os.kill(worker, signal.SIGCONT)
+        assert watch.wait_for_final(study, 3 * ALERT_S), appliance.tail()
+        assert study.alert is not None
+        assert study.alert.outcome == "not_analysed"
+        assert "quarantined" in study.alert.reasons[0]
+        assert appliance.log.read_text().count("The worker died on study 1") == 6
+
+        healthy = chest_xray_series(lesion=False, seed=2)
+        following = watch.follow("healthy", healthy[0].StudyInstanceUID, 1)
+        assert send(healthy, appliance.peer).ok
+        assert watch.wait_for_final(following, ALERT_S), appliance.tail()
+        assert following.alert is not None
+        assert following.alert.study.series[0].analysed
+
+
+def endless(site: LocalSite) -> Path:
+    """Have the worker wait without end for the images of the only series; return its file."""
+    (segment,) = (one for one in site.appliance.folder.rglob("spool/*/*") if one.is_file())
+    segment.rename(segment.with_suffix(".whole"))
+    os.mkfifo(segment)  # to open it waits for somebody who writes
+    return segment
 
 
 def test_a_worker_that_hangs_is_replaced_and_the_study_is_analysed(

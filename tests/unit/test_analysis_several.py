@@ -13,6 +13,7 @@ from edge.alerts.decision import SeriesResult, decide
 from edge.alerts.policy import next_alert
 from edge.analysis.comparison import COMPARED_ALONE, NO_PRIOR, PriorSeries
 from edge.analysis.completeness import Evidence
+from edge.analysis.deaths import LEFT_OUT
 from edge.analysis.messages import Closed, Looked, SliceScore
 from edge.analysis.models import ENGINE_FAILED
 from edge.analysis.progress import NO_MODEL, NOTHING_TO_LOOK_AT, SeriesInProgress
@@ -196,3 +197,16 @@ def test_a_series_that_nobody_looks_at_says_why(changes: dict[str, object], reas
         reading.finished = True
     result = series.result()
     assert (result.reasons, result.reason) == ((reason,), reason)
+
+
+def test_an_image_that_ended_the_worker_is_named_by_its_place_in_the_patient() -> None:
+    series = both()
+    series.places = {4: 10.0, 5: 5.0}  # the first to come lies above the second
+    series.left_out = {4}
+    series.readings[0].unreadable[4] = LEFT_OUT
+    judged(series, 0.1)
+    assert compared(series)
+    assert series.result().doubts == (
+        "For tumour: 1 of 2 images could not be read.",
+        "Image 2 of 2 was left out: analysis failed twice on it.",
+    )

@@ -11,6 +11,7 @@ from edge.alerts.chance import chance
 from edge.alerts.decision import UNFAMILIAR, doubts_of, not_by, said_for
 from edge.alerts.message import Code, FindingResult
 from edge.analysis.coverage import NONE_JUDGED, not_judged
+from edge.analysis.deaths import LEFT_OUT, named
 from edge.analysis.models import ENGINE_FAILED
 from edge.console import words
 from edge.console.language import language
@@ -74,6 +75,8 @@ def test_every_quality_flag_is_said_in_arabic(text: str) -> None:
         UNFAMILIAR,
         "3 of 40 images could not be read.",
         "no image could be read: too large",
+        f"no image could be read: {LEFT_OUT}",
+        named(12, 40),
         "Not reliable enough to flag: Pneumonia, Intracranial hemorrhage.",
         "Intracranial hemorrhage: probability 10% then, over 99% now; flagged now and not then.",
         "Intracranial hemorrhage: probability 93% then, under 1% now; flagged then and not now.",

@@ -11,7 +11,7 @@ import pytest
 from arrivals import STUDY, arrival, open_store
 
 from edge.store.journal import StudyState
-from edge.store.records import Kept
+from edge.store.records import Deaths, Kept
 from edge.store.spool import read_record
 from edge.store.studies import Store
 
@@ -146,8 +146,11 @@ def test_a_series_that_was_closed_and_receives_again_is_reopened(store: Store) -
 
 def test_the_workers_deaths_are_counted_over_restarts(folder: Path) -> None:
     with open_store(folder) as store:
-        store.keep(arrival(), CLEAR)
-        assert store.worker_died(1) == 1
+        store.keep(arrival(1), CLEAR)
+        store.keep(arrival(2), CLEAR)
+        assert store.worker_died(1, 2) == Deaths(1, 0, 1)
     with open_store(folder) as store:
-        assert store.worker_died(1) == 2
-        assert store.study(1).deaths == 2
+        assert store.worker_died(1, None) == Deaths(0, 1, 2)
+        assert store.worker_died(1, 2) == Deaths(2, 1, 3)
+        assert store.worker_died(1, 1) == Deaths(1, 1, 4)
+        assert [one.deaths for one in store.study(1).series[0].instances] == [1, 2]
