@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, generate_uid
 from pynetdicom import AE, Association, evt
 from pynetdicom.dimse import DIMSEServiceProvider
@@ -252,6 +253,21 @@ def test_an_image_type_that_the_receiver_does_not_take_fails_alone(
         "not sent: the receiver does not take CT Image Storage as"
         " JPEG 2000 Image Compression (Lossless Only)"
     ]
+
+
+def test_a_file_that_is_cut_off_fails_alone(series: list[FileDataset], tmp_path: Path) -> None:
+    write_series(series, tmp_path)
+    cut = copy.deepcopy(series[0])
+    cut.SOPInstanceUID = generate_uid()
+    cut.PixelData = encapsulate([b"\xff\x4f" * 64])
+    cut.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    file = tmp_path / "cut.dcm"
+    cut.save_as(file)
+    file.write_bytes(file.read_bytes()[:-8])  # the delimiter
+    with receiver() as (peer, got), pytest.warns(UserWarning, match="before delimiter"):
+        report = send([tmp_path], peer)
+    assert len(got) == len(series)
+    assert report.failures == {"not sent: the file is cut off": 1}
 
 
 def test_a_receiver_that_takes_none_of_the_types_says_so(series: list[FileDataset]) -> None:

@@ -279,6 +279,8 @@ class _Sending:
             return _not_sent(index, "not sent: the receiver ended the association")
         instance = self.instances[index]
         dataset = instance.load()
+        if not dataset:  # pydicom drops the whole of a file whose pixels end too soon
+            return _not_sent(index, "not sent: the file is cut off")
         if self.manner.new_uids:
             dataset = self.uids.apply(dataset)
         started = time.monotonic_ns()
