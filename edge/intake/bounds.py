@@ -100,6 +100,8 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]
         Tells associations apart; the door numbers them.
     spoke_tls : bool
         Whether it began a TLS handshake, which is for another port.
+    cut_for : str
+        Why the sender was cut off; empty when it was not.
     own_requests : OwnRequests or None
         What we ask on it, once there is something.
     """
@@ -111,6 +113,7 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]
         self._bounds = bounds
         self.sender = 0
         self.spoke_tls = False
+        self.cut_for = ""
         self.own_requests: OwnRequests | None = None
         self._held = 0
         self._ended = False
@@ -132,6 +135,16 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]
         TimeoutError
             If the sender is silent for the network timeout.
         """
+        try:
+            return self._receive(nr_bytes)
+        except OverLimit as error:
+            self.cut_for = str(error)
+            raise
+        except TimeoutError:
+            self.cut_for = "Silent for [dicom] network_timeout_s in the middle of a message."
+            raise
+
+    def _receive(self, nr_bytes: int) -> bytearray:
         if nr_bytes == _PDU_HEADER_BYTES and self.assoc.dimse.message is None:
             self._wait_for_turn()
             data = self._read(nr_bytes)

@@ -252,9 +252,7 @@ class DicomDoor:
             with self._lock:
                 self.counts.turned_away += 1
             log.warning(
-                "Turned a sender away (AE title %r): [dicom] peers does not have it at %s",
-                title[:16],
-                address,
+                "Turned a sender away (%s): [dicom] peers does not have it there", _who(event)
             )
 
     def _on_refused(self, sender: TurnedAway) -> None:
@@ -273,8 +271,7 @@ class DicomDoor:
         with self._lock:
             self.counts.turned_away += 1
         log.warning(
-            "Turned a sender away (AE title %r): not among [dicom] peers, or too many at once",
-            str(event.assoc.requestor.ae_title).strip()[:16],
+            "Turned a sender away (%s): not among [dicom] peers, or too many at once", _who(event)
         )
 
     def _on_end(self, event: evt.Event, orderly: bool) -> None:
@@ -286,6 +283,8 @@ class DicomDoor:
             event.assoc.dul.to_user_queue.put(None)
         if connection.spoke_tls:
             self._on_refused(TurnedAway(Refusal.TLS_ON_PLAIN_PORT, event.assoc.requestor.address))
+        elif connection.cut_for:
+            log.warning("Cut a sender off (%s): %s", _who(event), connection.cut_for)
         self._reporter.sender_gone(connection.sender)
         self._tell(SenderGone(connection.sender, orderly))
 
@@ -309,28 +308,24 @@ class DicomDoor:
         try:
             header, identity = read_header(data, limits=self._limits)
         except UnreadableInstance as error:
-            return self._refuse(CANNOT_UNDERSTAND, error.reason.value, str(error))
+            return self._refuse(event, CANNOT_UNDERSTAND, str(error))
         asked = event.request
         if header.sop_class_uid != asked.AffectedSOPClassUID:
-            return self._refuse(
-                DOES_NOT_MATCH_SOP_CLASS,
-                "SOP class differs",
-                "The data set is of another SOP class",
-            )
+            what = "The data set is of another SOP class"
+            return self._refuse(event, DOES_NOT_MATCH_SOP_CLASS, what)
         if header.instance_uid != asked.AffectedSOPInstanceUID:
-            return self._refuse(
-                DOES_NOT_MATCH_SOP_CLASS, "instance UID differs", "The data set is another instance"
-            )
+            what = "The data set is another instance"
+            return self._refuse(event, DOES_NOT_MATCH_SOP_CLASS, what)
         sender = connection.sender
         came = Came(sender, connection.first_byte, connection.last_byte)
         try:
             kept = self._taker.take(data, header, identity, came)
         except NoPixels as error:
-            return self._refuse(DOES_NOT_MATCH_SOP_CLASS, "no pixel data", str(error))
+            return self._refuse(event, DOES_NOT_MATCH_SOP_CLASS, str(error))
         except StudyDamaged as error:
-            return self._refuse(PROCESSING_FAILURE, "damaged study", str(error))
+            return self._refuse(event, PROCESSING_FAILURE, str(error))
         except OutOfSpace as error:
-            return self._refuse(OUT_OF_RESOURCES, "out of disk", str(error))
+            return self._refuse(event, OUT_OF_RESOURCES, str(error))
         with self._lock:
             if kept is Kept.REPEATED:
                 self.counts.repeated += 1
@@ -340,15 +335,23 @@ class DicomDoor:
             self._tell(SenderGone(sender, orderly=False))
         return SUCCESS
 
-    def _refuse(self, status: int, reason: str, what: str) -> Dataset:
+    def _refuse(self, event: evt.Event, status: int, what: str) -> Dataset:
         """Answer a failure with an Error Comment (0000,0902) that holds no patient data."""
         with self._lock:
             self.counts.refused += 1
-        log.warning("Refused an instance with 0x%04X (%s): %s", status, reason, what)
+        log.warning("Refused an instance with 0x%04X (%s): %s", status, _who(event), what)
         answer = Dataset()
         answer.Status = status
         answer.ErrorComment = what[:64]
         return answer
+
+
+def _who(event: evt.Event) -> str:
+    """Return who sends, for the log: the AE title, once it was said, and the address."""
+    sender = event.assoc.requestor
+    if sender.primitive is None:
+        return f"at {sender.address}"
+    return f"AE title {sender.primitive.calling_ae_title.strip()[:16]!r} at {sender.address}"
 
 
 def _reject(event: evt.Event) -> None:

@@ -239,7 +239,9 @@ def test_a_peer_with_an_address_may_send_from_there_alone(
                 assert (sender.kind != ASSOCIATE_RJ) is may, calling
         intake.wait_until_all_are_gone(4)
         assert intake.door.counts.turned_away == 1
-    said = "Turned a sender away (AE title 'CT2'): [dicom] peers does not have it at 127.0.0.1"
+    said = (
+        "Turned a sender away (AE title 'CT2' at 127.0.0.1): [dicom] peers does not have it there"
+    )
     assert said in caplog.messages
 
 

@@ -46,6 +46,7 @@ pytestmark = pytest.mark.filterwarnings(
 OUT_OF_RESOURCES, DOES_NOT_MATCH, CANNOT_UNDERSTAND = 0xA700, 0xA900, 0xC000
 TWO_GB = 0x7FFFFFF0
 UID = "1.2.826.0.1.3680043.10.1.1.1"  # of what `ct_slice` makes
+SENDER = "AE title 'SCANNER' at 127.0.0.1"
 GOOD = data_set_of(ct_slice())
 
 
@@ -148,8 +149,9 @@ def test_what_cannot_be_used_is_refused_and_the_association_goes_on(
     assert intake.door.inbound_bytes == 0
     said = [answer.comment, *(record.getMessage() for record in caplog.records)]
     assert 0 < len(answer.comment) <= 64
-    assert any(f"0x{status:04X}" in line for line in said)
-    for line in said:
+    (logged,) = (line for line in said if f"0x{status:04X}" in line)
+    assert logged.startswith(f"Refused an instance with 0x{status:04X} ({SENDER}): ")
+    for line in (one.replace(SENDER, "") for one in said):
         assert not re.search(r"Nobody|TEST-1|ACC1|19640501|etc|[0-9]+(\.[0-9]+){3}", line), line
 
 
@@ -220,7 +222,9 @@ def test_a_pdu_that_claims_gigabytes_ends_the_association_and_takes_no_memory(
     assert_goes_on(intake)
 
 
-def test_an_instance_over_the_limit_is_cut_off_while_others_go_on(intake: Intake) -> None:
+def test_an_instance_over_the_limit_is_cut_off_while_others_go_on(
+    intake: Intake, caplog: pytest.LogCaptureFixture
+) -> None:
     too_large = data_set_of(ct_slice(stored=np.zeros((1000, 1000), np.uint16)))
     with RawSender(intake.door.port) as other:
         with RawSender(intake.door.port) as sender:
@@ -228,6 +232,8 @@ def test_an_instance_over_the_limit_is_cut_off_while_others_go_on(intake: Intake
         assert other.store(GOOD, instance=UID) == Answer(0, "")
     intake.wait_until_all_are_gone(2)
     assert len(intake.events.kept) == 1
+    said = f"Cut a sender off ({SENDER}): An instance over [dicom] max_instance_mb."
+    assert [one for one in caplog.messages if "Cut" in one] == [said]
     assert_goes_on(intake)
 
 
@@ -271,7 +277,7 @@ def store_good_one(intake: Intake) -> Answer | None:
 
 
 def test_a_sender_silent_in_the_middle_is_cut_off_after_the_network_timeout(
-    tmp_path: Path,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with open_intake(tmp_path, network_timeout_s=0.3) as intake:
         with RawSender(intake.door.port) as sender:
@@ -280,6 +286,8 @@ def test_a_sender_silent_in_the_middle_is_cut_off_after_the_network_timeout(
         with RawSender(intake.door.port) as idle:
             assert idle.read_pdu()[0] in (0, ABORT)
         intake.wait_until_all_are_gone(2)
+        silent = "Silent for [dicom] network_timeout_s in the middle of a message."
+        assert f"Cut a sender off ({SENDER}): {silent}" in caplog.messages
         assert_goes_on(intake)
 
 
