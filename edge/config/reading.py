@@ -30,12 +30,14 @@ def load_config(path: Path) -> Config:
         every wrong key with its line, its value and what is allowed.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark in front
+    except FileNotFoundError as error:
         raise ConfigError(
             f"{path}: {error.strerror}.\n"
             f"  Write a commented default with: scanside config init {path}"
         ) from error
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text (byte {error.start}).") from error
     try:

@@ -49,6 +49,11 @@ def test_every_key_stands_in_the_default_file_below_its_meaning(section: str) ->
         assert field.description in above
 
 
+def test_a_mark_that_an_editor_put_in_front_and_its_line_ends_do_not_matter(file: Path) -> None:
+    file.write_bytes(b"\xef\xbb\xbf[dicom]\r\nport = 104\r\n")
+    assert load_config(file).dicom.port == 104
+
+
 def test_every_value_of_a_full_file_arrives(file: Path) -> None:
     file.write_text(
         """
