@@ -44,6 +44,13 @@ def _show(options: argparse.Namespace) -> int:
     with open_journal(config) as journal:
         sealed = sealed_alert(journal, options.sequence)
         known = find_alerts(journal, [options.sequence])
+        latest = [
+            newest.sequence
+            for alert in known
+            if alert.study_id is not None
+            for newest in list_alerts(journal, 1, alert.study_id)
+            if newest.sequence != alert.sequence
+        ]
     if known and sealed is None:
         raise CommandError(f"Alert {options.sequence} was erased with its study.")
     if sealed is None:
@@ -55,5 +62,5 @@ def _show(options: argparse.Namespace) -> int:
         now=datetime.now(timezone.utc),
         max_age=None,
     )
-    listing.print_alert(opened.body, as_json=options.json)
+    listing.print_alert(opened.body, latest, as_json=options.json)
     return 0

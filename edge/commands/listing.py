@@ -153,8 +153,8 @@ def _print_alert_table(console: Console, alerts: Sequence[AlertLine]) -> None:
     console.print(table)
 
 
-def print_alert(body: bytes, *, as_json: bool) -> None:
-    """Print an opened alert."""
+def print_alert(body: bytes, latest: Sequence[int], *, as_json: bool) -> None:
+    """Print an opened alert; `latest`: the number of the one that took its place, if any."""
     if as_json:
         print(json.dumps(json.loads(body), indent=2, ensure_ascii=False))
         return
@@ -164,6 +164,8 @@ def print_alert(body: bytes, *, as_json: bool) -> None:
         f"Alert {alert.sequence} of {alert.device} at {alert.site}, {alert.status}, "
         f"made {alert.created}"
     )
+    for sequence in latest:
+        console.print(f"No longer holds: alert {sequence} took its place.")
     console.print(_urgency(alert.urgency), _OUTCOME[alert.outcome])
     for finding in alert.findings:
         said = "flagged" if finding.flagged else "uncertain" if finding.abstained else "not flagged"

@@ -296,15 +296,6 @@ def test_what_a_scanner_wrote_cannot_command_the_terminal(used: Terminal) -> Non
     assert "[/b]" in used.out
 
 
-def test_an_alert_is_opened_with_the_devices_own_key(used: Terminal) -> None:
-    assert used("alerts show 1") == 0
-    assert "Alert 1 of scanside-1 at hospital, final" in used.out
-    assert "critical flagged" in used.out
-    assert "Hemorrhage: 90% (flagged from 50%), flagged, by head-ct" in used.out
-    used("alerts show 1", "--json")
-    assert json.loads(used.out)["outcome"] == "flagged"
-
-
 def test_what_is_not_there_is_told_with_where_to_look(used: Terminal) -> None:
     assert used.refused("studies show 7") == "There is no study 7. See: scanside studies list"
     assert used.refused("alerts show 7") == "There is no alert 7. See: scanside alerts list"
