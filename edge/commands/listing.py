@@ -64,11 +64,11 @@ def print_studies(studies: Sequence[StudyLine], *, as_json: bool) -> None:
         print("No study has come in yet. To send one:")
         print("  scanside-scanner phantom head-ct --lesion --send SCANSIDE@HOST:PORT")
         return
-    table = _table("study", "arrived", "images", "state", "outcome", "urgency", "alerts", "queued")
+    lines = table("study", "arrived", "images", "state", "outcome", "urgency", "alerts", "queued")
     for study in studies:
-        table.add_row(
+        lines.add_row(
             str(study.id),
-            _moment(study.first_byte),
+            moment(study.first_byte),
             str(study.instances),
             study.state,
             _outcome(study),
@@ -76,7 +76,7 @@ def print_studies(studies: Sequence[StudyLine], *, as_json: bool) -> None:
             str(study.alerts),
             str(study.unpublished or ""),
         )
-    _console().print(table)
+    _console().print(lines)
 
 
 def print_study(
@@ -104,28 +104,28 @@ def print_study(
         f"Study {study.id}, patient {study.pseudonym}, {study.state}, "
         f"{_outcome(study) or 'no result yet'}"
     )
-    console.print(f"First byte {_moment(study.first_byte)}, last byte {_moment(study.last_byte)}")
+    console.print(f"First byte {moment(study.first_byte)}, last byte {moment(study.last_byte)}")
     for reason in study.told["reasons"] if study.told else ():
         console.print(f"  {reason}")
-    table = _table("modality", "body part", "images", "set aside", "conflicts", "complete by")
+    lines = table("modality", "body part", "images", "set aside", "conflicts", "complete by")
     for one in series:
-        table.add_row(
-            _plain(one.about["modality"]),
-            _plain(one.about["body_part"]),
+        lines.add_row(
+            plain(one.about["modality"]),
+            plain(one.about["body_part"]),
             str(one.instances),
             str(one.set_aside or ""),
             str(one.conflicts or ""),
             one.evidence or "still open",
         )
-    console.print(table)
+    console.print(lines)
     _print_alert_table(console, alerts)
     console.print(NOTICE)
 
 
 def _print_erased(console: Console, study: StudyLine, erased: ErasureLine) -> None:
-    console.print(f"Study {study.id}, ERASED {_moment(erased.at)} by {erased.who}")
+    console.print(f"Study {study.id}, ERASED {moment(erased.at)} by {erased.who}")
     console.print(f"Reason: {erased.reason}")
-    console.print(f"It came {_moment(study.first_byte)}. What was in it or said of it is gone.")
+    console.print(f"It came {moment(study.first_byte)}. What was in it or said of it is gone.")
 
 
 def print_alerts(alerts: Sequence[AlertLine], *, as_json: bool) -> None:
@@ -139,18 +139,18 @@ def print_alerts(alerts: Sequence[AlertLine], *, as_json: bool) -> None:
 
 
 def _print_alert_table(console: Console, alerts: Sequence[AlertLine]) -> None:
-    table = _table("alert", "study", "made", "urgency", "bytes", "sent", "delivery")
+    lines = table("alert", "study", "made", "urgency", "bytes", "sent", "delivery")
     for alert in alerts:
-        table.add_row(
+        lines.add_row(
             str(alert.sequence),
             "drill" if alert.study_id is None else str(alert.study_id),
-            _moment(alert.created),
+            moment(alert.created),
             _urgency(alert.urgency),
             str(alert.size) if alert.size else "erased",
             str(alert.sent or ""),
             _delivery(alert),
         )
-    console.print(table)
+    console.print(lines)
 
 
 def print_alert(body: bytes, latest: Sequence[int], *, as_json: bool) -> None:
@@ -187,18 +187,18 @@ def print_alert(body: bytes, latest: Sequence[int], *, as_json: bool) -> None:
 
 def print_documents(documents: Sequence[DocumentLine], damaged: Collection[int]) -> None:
     """Print a list of what went to the PACS, or is to; `damaged`: those that do not open."""
-    table = _table("result", "study", "what", "made", "state", "tries", "the PACS said")
+    lines = table("result", "study", "what", "made", "state", "tries", "the PACS said")
     for one in documents:
-        table.add_row(
+        lines.add_row(
             str(one.id),
             str(one.study_id),
             _KIND[one.kind],
-            _moment(one.created),
+            moment(one.created),
             f"{_document_state(one)}{', DAMAGED' if one.id in damaged else ''}",
             str(one.attempts or ""),
             one.answer,
         )
-    _console(soft_wrap=True).print(table)
+    _console(soft_wrap=True).print(lines)
 
 
 def print_document(document: DocumentLine, about: dict[str, Any] | None) -> None:
@@ -206,7 +206,7 @@ def print_document(document: DocumentLine, about: dict[str, Any] | None) -> None
     console = _console(soft_wrap=True)
     console.print(
         f"Result {document.id}, {_KIND[document.kind]} of study {document.study_id}, made "
-        f"{_moment(document.created)}, {_document_state(document)}"
+        f"{moment(document.created)}, {_document_state(document)}"
     )
     if document.answer:
         console.print(f"The PACS: {document.answer}")
@@ -219,41 +219,41 @@ def print_document(document: DocumentLine, about: dict[str, Any] | None) -> None
     if before is not None:
         console.print(f"Replaces {before['instance_uid']}")
     console.print(f"Outcome: {_OUTCOME[report['outcome']]}")
-    table = _table("finding", "verdict", "figure", "from", "model")
+    lines = table("finding", "verdict", "figure", "from", "model")
     for one in report["findings"]:
         figures = chance(one["probability"]), f"{one['threshold']:.0%}"
-        table.add_row(_plain(one["label"]), _VERDICT[one["verdict"]], *figures, one["model"])
+        lines.add_row(plain(one["label"]), _VERDICT[one["verdict"]], *figures, one["model"])
     for one in report["volumes"]:
         figures = f"{one['ml']:.1f} ml", ""
-        table.add_row(_plain(one["label"]), _VERDICT[one["verdict"]], *figures, one["model"])
-    console.print(table)
+        lines.add_row(plain(one["label"]), _VERDICT[one["verdict"]], *figures, one["model"])
+    console.print(lines)
     for reason in report["reasons"]:
-        console.print(f"  {_plain(reason)}")
+        console.print(f"  {plain(reason)}")
     console.print(NOTICE)
 
 
 def _document_state(document: DocumentLine) -> str:
     if document.stored is not None:
-        return f"in the PACS {_moment(document.stored)}"
+        return f"in the PACS {moment(document.stored)}"
     if document.erased:
         return "ERASED"
     if document.refused is not None:
-        return f"REFUSED {_moment(document.refused)}"
-    return f"waits, again {_moment(document.due)}" if document.attempts else "waits"
+        return f"REFUSED {moment(document.refused)}"
+    return f"waits, again {moment(document.due)}" if document.attempts else "waits"
 
 
 def print_drill(delivery: Delivery) -> None:
     """Print how long each part of a drill's way took, from the moment it was made."""
-    table = _table("drill", "after", "")
-    table.add_row("made", "0 ms", _moment(delivery.created))
+    lines = table("drill", "after", "")
+    lines.add_row("made", "0 ms", moment(delivery.created))
     taken = "no broker has it" if delivery.published is None else ""
-    table.add_row("broker has it", _after(delivery, delivery.published), taken)
+    lines.add_row("broker has it", _after(delivery, delivery.published), taken)
     for receipt in delivery.receipts:
         said = f"{receipt.status} {receipt.stored} by its own clock"
-        table.add_row(f"receipt of {receipt.central}", _after(delivery, receipt.received), said)
+        lines.add_row(f"receipt of {receipt.central}", _after(delivery, receipt.received), said)
     for central in delivery.owed_by:
-        table.add_row(f"receipt of {central}", "", "NONE")
-    _console(soft_wrap=True).print(table)
+        lines.add_row(f"receipt of {central}", "", "NONE")
+    _console(soft_wrap=True).print(lines)
 
 
 def _after(delivery: Delivery, moment: float | None) -> str:
@@ -270,11 +270,11 @@ def print_audit(entries: Sequence[Entry], *, as_json: bool) -> None:
     if not entries:
         print("Nothing has been done here yet.")
         return
-    table = _table("entry", "when", "who", "what", "on", "outcome")
+    lines = table("entry", "when", "who", "what", "on", "outcome")
     for entry in entries:
         act = entry.act
-        table.add_row(str(entry.number), entry.when, act.who, act.what, act.on, act.outcome)
-    _console(soft_wrap=True).print(table)
+        lines.add_row(str(entry.number), entry.when, act.who, act.what, act.on, act.outcome)
+    _console(soft_wrap=True).print(lines)
 
 
 def _console(*, soft_wrap: bool = False) -> Console:
@@ -282,12 +282,13 @@ def _console(*, soft_wrap: bool = False) -> Console:
     return Console(highlight=False, markup=False, emoji=False, soft_wrap=soft_wrap)
 
 
-def _table(*columns: str) -> Table:
+def table(*columns: str) -> Table:
+    """Return an empty table in the form of every list."""
     # Without lines, so that in 80 columns every word is whole.
     return Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Return what a scanner wrote without what a terminal would obey."""
     return "".join(one if one.isprintable() else "?" for one in text)
 
@@ -305,7 +306,7 @@ def _urgency(urgency: str) -> Text:
 def _delivery(alert: AlertLine) -> str:
     """Say where an alert stands, and whom it waits for."""
     if alert.settled is not None:
-        return f"settled {_moment(alert.settled)}"
+        return f"settled {moment(alert.settled)}"
     if alert.lapsed is not None:
         # A sealed alert is never empty but when its study was erased.
         return "lapsed, no receipt" if alert.size else "withdrawn, study erased"
@@ -315,7 +316,8 @@ def _delivery(alert: AlertLine) -> str:
     return f"{'ESCALATED' if alert.escalated else 'published'}, no receipt from {owed}"
 
 
-def _moment(seconds: float) -> str:
-    moment = datetime.fromtimestamp(seconds).astimezone()
-    today = moment.date() == datetime.now().astimezone().date()
-    return f"{moment:%H:%M:%S}" if today else f"{moment:%Y-%m-%d %H:%M}"
+def moment(seconds: float) -> str:
+    """Say when, by this machine's clock: the time of today, else day and time."""
+    local = datetime.fromtimestamp(seconds).astimezone()
+    today = local.date() == datetime.now().astimezone().date()
+    return f"{local:%H:%M:%S}" if today else f"{local:%Y-%m-%d %H:%M}"

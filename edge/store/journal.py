@@ -71,6 +71,10 @@ class Journal(Database):
             )
         try:
             super().__init__(_open(path, read_only=read_only))
+        except sqlite3.OperationalError as error:  # the file itself may be as good as ever
+            raise JournalError(
+                f"{path}: {error}. Is it of the user who runs this, and is there room on the disk?"
+            ) from error
         except sqlite3.DatabaseError as error:
             raise JournalError(
                 f"{path}: {error}. Restore the file from a backup, or move it away to start anew."

@@ -95,6 +95,12 @@ def test_a_file_that_is_no_journal_is_told_as_such(file: Path, read_only: bool) 
         Journal(file, read_only=read_only)
 
 
+def test_a_journal_that_cannot_be_opened_is_not_told_to_be_moved_away(file: Path) -> None:
+    file.mkdir()
+    with pytest.raises(JournalError, match=r"unable to open database file\. Is it of the user"):
+        Journal(file)
+
+
 def test_a_transaction_that_fails_leaves_nothing(journal: Journal) -> None:
     with pytest.raises(ZeroDivisionError):
         fail_after_writing(journal)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -10,6 +11,7 @@ from edge.commands.arguments import CommandError
 from edge.config import ConfigError
 from edge.keys import KeyFileError
 from edge.names import InvalidNameError
+from edge.store.journal import JournalError
 from tools.broker import BrokerStartError
 from tools.central.authority import AuthorityError
 from tools.central.commands import keys, run, show, site
@@ -23,6 +25,7 @@ _ERRORS = (
     ConfigError,
     DatabaseError,
     InvalidNameError,
+    JournalError,
     KeyFileError,
     StoreError,
 )
@@ -38,11 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # the reader, head or less, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     return status
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="scanside-central", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="scanside-central", description="Receives the alerts of a site."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for group in (site, keys, run, show):
         group.add(commands)

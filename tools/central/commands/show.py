@@ -10,17 +10,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from edge.alerts.message import NOTICE
 from edge.audit import read_entries, verify
 from edge.commands.arguments import CommandError, Commands, command, number
+from edge.commands.listing import moment, plain, table
 from edge.keys import CENTRAL_PUBLIC, TrustedDevice, TrustedDevices, load_trusted
 from edge.keys.public import read_public
 from edge.store.journal import Journal
+from edge.timestamps import parse_rfc3339
 from tools.central import feedback, overview
 from tools.central.database import Database, open_database
 from tools.central.hand_on.queue import bring_back
@@ -57,11 +57,11 @@ def _devices(options: argparse.Namespace) -> int:
     columns: dict[str, Callable[[overview.DeviceRow], object]] = {
         "device": lambda row: f"{row.site}/{row.device}",
         "state": _state,
-        "last heard": lambda row: row.heard or "never",
+        "last heard": lambda row: _when(row.heard) or "never",
         "alerts": lambda row: row.alerts,
         "missing": lambda row: row.missing or "",
         "to come": lambda row: row.backlog or "",
-        "last drill": lambda row: row.last_drill or "",
+        "last drill": lambda row: _when(row.last_drill),
     }
     empty = f"No device is enrolled. See: scanside-central enrol {options.folder}"
     _print(options, rows, columns, empty)
@@ -81,7 +81,7 @@ def _alerts(options: argparse.Namespace) -> int:
         rows = overview.alerts(database, options.limit)
     columns: dict[str, Callable[[overview.AlertRow], object]] = {
         "": lambda row: row.id,
-        "stored": lambda row: row.stored,
+        "stored": lambda row: _when(row.stored),
         "device": lambda row: f"{row.site}/{row.device} #{row.sequence}",
         "urgency": lambda row: row.urgency,
         "outcome": lambda row: row.outcome.replace("_", " "),
@@ -99,11 +99,11 @@ def _events(options: argparse.Namespace) -> int:
     with closing(_open(settings)) as database:
         rows = overview.events(database, options.limit)
     columns: dict[str, Callable[[overview.EventRow], object]] = {
-        "since": lambda row: row.moment,
+        "since": lambda row: _when(row.moment),
         "what": lambda row: row.kind,
         "device": lambda row: f"{row.site}/{row.device}".strip("/") or "central",
         "": lambda row: row.said,
-        "over": lambda row: row.ended or Text("lasts", "bold red"),
+        "over": lambda row: _when(row.ended) or Text("lasts", "bold red"),
     }
     _print(options, rows, columns, "Nothing has happened that you should know of.")
     return 0
@@ -113,7 +113,7 @@ def _feedback(options: argparse.Namespace) -> int:
     with closing(_open(_settings(options))) as database:
         rows = feedback.latest(database, options.limit)
     columns: dict[str, Callable[[feedback.FeedbackRow], object]] = {
-        "stored": lambda row: row.stored,
+        "stored": lambda row: _when(row.stored),
         "device": lambda row: f"{row.site}/{row.device}",
         "finding": lambda row: row.finding,
         "flagged": lambda row: "yes" if row.flagged else "no",
@@ -127,6 +127,7 @@ def _feedback(options: argparse.Namespace) -> int:
 
 def _audit(options: argparse.Namespace) -> int:
     settings = _settings(options)
+    _require(settings.store.audit)
     with closing(Journal(settings.store.audit, read_only=True)) as journal:
         if options.verify:
             verdict = verify(journal, _trust_in_itself(settings.site.keys), anchors=())
@@ -137,7 +138,7 @@ def _audit(options: argparse.Namespace) -> int:
         entries = read_entries(journal, options.limit)
     columns: dict[str, Callable[[Any], object]] = {
         "": lambda row: row.number,
-        "when": lambda row: row.when,
+        "when": lambda row: _when(row.when),
         "who": lambda row: row.act.who,
         "what": lambda row: row.act.what,
         "on": lambda row: row.act.on,
@@ -162,15 +163,18 @@ def _settings(options: argparse.Namespace) -> CentralSettings:
 def _open(settings: CentralSettings) -> Database:
     store = settings.store
     if not is_postgresql(store.database):
-        if not Path(store.database).exists():
-            msg = f"{store.database}: nothing was received yet. Start: scanside-central run"
-            raise CommandError(msg)
+        _require(Path(store.database))
         return open_database(store.database)
     file = store.password_file
     password = None if file is None else first_line(file, "PostgreSQL's password")
     return open_database(
         store.database, password=password, ca=None if store.ca is None else str(store.ca)
     )
+
+
+def _require(file: Path) -> None:
+    if not file.exists():
+        raise CommandError(f"{file}: nothing was received yet. Start: scanside-central run")
 
 
 def _print(
@@ -185,13 +189,11 @@ def _print(
     if not rows:
         print(empty)
         return
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for title in columns:
-        table.add_column(title)
+    lines = table(*columns)
     for row in rows:
         cells = (value(row) for value in columns.values())
-        table.add_row(*(one if isinstance(one, Text) else Text(_safe(str(one))) for one in cells))
-    Console(highlight=False).print(table)
+        lines.add_row(*(one if isinstance(one, Text) else Text(plain(str(one))) for one in cells))
+    Console(highlight=False, soft_wrap=True).print(lines)
 
 
 def _state(row: overview.DeviceRow) -> Text:
@@ -202,11 +204,11 @@ def _state(row: overview.DeviceRow) -> Text:
     return Text("online", "green") if row.online else Text("OFFLINE", "bold red")
 
 
+def _when(said: str | None) -> str:
+    return "" if not said else moment(parse_rfc3339(said).timestamp())
+
+
 def _trust_in_itself(folder: Path) -> TrustedDevices:
     own = read_public(folder / CENTRAL_PUBLIC, "central")
     itself = TrustedDevice(own.name, "", own.signing, own.sealing)
     return TrustedDevices({own.signing.kid: itself})
-
-
-def _safe(text: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in text)
