@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import threading
 import time
 from contextlib import closing
@@ -40,6 +41,8 @@ def _drill(options: argparse.Namespace) -> int:
         raise CommandError(f"{file}: there is no journal yet. Start the daemon: scanside run")
     with closing(Journal(file)) as journal:
         sequence = _send(config, journal)
+        said = f"Drill {sequence} is on its way; its receipts are waited for {options.timeout} s."
+        print(said, file=sys.stderr)
         delivery = _wait(journal, sequence, options.timeout)
     if options.json:
         print(json.dumps(delivery.as_json(), indent=2))

@@ -1,4 +1,4 @@
-"""`scanside alerts`: what went out, opened on the appliance that said it."""
+"""`scanside alerts` and `scanside drill`: what went out, and a test of the way."""
 
 from __future__ import annotations
 
@@ -42,3 +42,10 @@ def test_an_alert_that_was_replaced_names_the_one_that_holds(used: Terminal) -> 
     assert "No longer holds: alert 2 took its place." in used.out
     used("alerts show 2")
     assert "took its place" not in used.out
+
+
+def test_a_drill_says_how_long_it_waits_before_it_waits(used: Terminal) -> None:
+    assert used("drill", "--timeout", "1") == 1  # nothing sends it: no daemon runs here
+    waiting, trouble = used.err.splitlines()
+    assert waiting == "Drill 2 is on its way; its receipts are waited for 1 s."
+    assert trouble.startswith("scanside: No broker took the drill within 1 s.")
