@@ -15,7 +15,7 @@ from engines import Code, FindingSpec, ModelPackage, VolumeSpec, aggregate
 # A slice, by its instance's id in the journal and its frame.
 SliceId = tuple[int, int]
 
-CONFLICT = "An image came twice with the same UID and different content; the first was analysed."
+CONFLICT = "An image came twice with the same UID and different content; the second was left out."
 UNFAMILIAR = "The image does not look like what the model knows, so the model abstains."
 DISCONTINUED = "The scanner reports that the examination was discontinued; images may be missing."
 UNREADABLE = "images could not be read."  # after how many of how many

@@ -93,7 +93,7 @@ REASONS = (
     _("the model's engine could not be loaded on this device"),
     _("analysis failed too often on this study; it is quarantined"),
     _("analysis failed too often on this study; it is quarantined; the earlier alert stands"),
-    _("An image came twice with the same UID and different content; the first was analysed."),
+    _("An image came twice with the same UID and different content; the second was left out."),
     _("The scanner reports that the examination was discontinued; images may be missing."),
     _(
         "The scanner reports that the wrong worklist entry was selected; the images may be of "
