@@ -18,6 +18,7 @@ from edge.audit import Entry
 from edge.grades import CheckResult, Grade
 from edge.store.documents import DocumentLine, Kind
 from edge.store.lookup import AlertLine, Delivery, ErasureLine, SeriesLine, StudyLine
+from edge.timestamps import parse_rfc3339
 
 URGENCY_STYLE = {
     "critical": "bold white on red",
@@ -273,7 +274,8 @@ def print_audit(entries: Sequence[Entry], *, as_json: bool) -> None:
     lines = table("entry", "when", "who", "what", "on", "outcome")
     for entry in entries:
         act = entry.act
-        lines.add_row(str(entry.number), entry.when, act.who, act.what, act.on, act.outcome)
+        when = moment(parse_rfc3339(entry.when).timestamp())
+        lines.add_row(str(entry.number), when, act.who, act.what, act.on, act.outcome)
     _console(soft_wrap=True).print(lines)
 
 
@@ -284,8 +286,11 @@ def _console(*, soft_wrap: bool = False) -> Console:
 
 def table(*columns: str) -> Table:
     """Return an empty table in the form of every list."""
-    # Without lines, so that in 80 columns every word is whole.
-    return Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    # Without lines, so that 80 columns hold most; what they do not goes on below, and none is cut.
+    lines = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        lines.add_column(column, overflow="fold")
+    return lines
 
 
 def plain(text: str) -> str:

@@ -255,7 +255,7 @@ def test_no_word_is_cut_on_a_narrow_terminal(
     used: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    for command in ("studies list", "studies show 1", "alerts list", "alerts show 1"):
+    for command in ("studies list", "studies show 1", "alerts list", "alerts show 1", "audit show"):
         used(command)
         assert "\u2026" not in used.out
 
