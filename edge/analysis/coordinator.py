@@ -35,9 +35,10 @@ from edge.intake.events import CommitmentAsked, Heard, InstanceKept, SenderGone,
 from edge.store.erasure import Erased, Hindrance
 from edge.store.heatmaps import keep_heatmaps
 from edge.store.journal import StudyState
-from edge.store.records import Kept, StoredInstance, StoredStudy
+from edge.store.records import Kept, StoredInstance
 from edge.store.steps import Steps
 from edge.store.studies import Store
+from edge.store.study_key import SealBroken
 
 log = logging.getLogger("scanside.analysis")
 
@@ -137,7 +138,7 @@ class Coordinator:
     def _run(self) -> None:
         self._start_worker()
         for study_id in self._store.unfinished():
-            self._take_up(self._store.study(study_id))
+            self._take_up(study_id)
         next_tick = time.monotonic()
         try:
             while True:
@@ -194,11 +195,7 @@ class Coordinator:
         if study is None:
             if receipt.kept is Kept.REPEATED:
                 return  # all of it was known and decided
-            try:
-                stored = self._store.study(receipt.study_id)
-            except LookupError:  # erased since: it was quarantined, and waited for nothing
-                return
-            study = self._take_up(stored)
+            study = self._take_up(receipt.study_id)
             if study is None:
                 return
         elif receipt.kept is not Kept.REPEATED:
@@ -212,7 +209,7 @@ class Coordinator:
     def _on_said(self, said: CommitmentAsked | StepEnded) -> None:
         for study_id in said.reopened if isinstance(said, StepEnded) else ():
             if study_id not in self._studies:
-                self._take_up(self._store.study(study_id))
+                self._take_up(study_id)
         for study in self._testimony.hear(said, list(self._studies.values())):
             self._judge(study)
 
@@ -244,11 +241,19 @@ class Coordinator:
         series.reopened += 1
         self._examiner.start_over(study, series)
 
-    def _take_up(self, stored: StoredStudy) -> StudyInProgress | None:
-        """Bring a study in from the store, as after a restart; None if it is quarantined."""
+    def _take_up(self, study_id: int) -> StudyInProgress | None:
+        """Bring a study in from the store, as after a restart; None if it is not looked at."""
+        try:
+            stored = self._store.study(study_id)
+            study = StudyInProgress.of(stored, self._store.last_result(stored))
+        except LookupError:  # erased since: it was quarantined, and waited for nothing
+            return None
+        except SealBroken:
+            log.error("Study %d is damaged on the disk, and is not analysed", study_id)
+            self._store.study_state(study_id, StudyState.QUARANTINED, 0)
+            return None
         if stored.state is StudyState.QUARANTINED:
             return None
-        study = StudyInProgress.of(stored, self._store.last_result(stored))
         self._studies[study.id] = study
         for one in stored.series:
             if not one.instances:
@@ -285,12 +290,15 @@ class Coordinator:
 
     def _conclude(self, study: StudyInProgress) -> None:
         del self._studies[study.id]
+        self._end(study, StudyState.DECIDED)
+
+    def _end(self, study: StudyInProgress, state: StudyState) -> None:
         decision = decide([one.result() for one in study.series.values()], complete=True)
         step = next_alert(decision, study.told)
         if step is None:
-            self._store.study_state(study.id, StudyState.DECIDED, study.instances)
+            self._store.study_state(study.id, state, study.instances)
         else:
-            self._say(study, decision, step, StudyState.DECIDED)
+            self._say(study, decision, step, state)
 
     def _start_worker(self) -> None:
         self._link.start()
@@ -369,12 +377,7 @@ class Coordinator:
             return
         study.quarantine()
         self._on_arrived(arrived(study, quarantined=True))
-        decision = decide([one.result() for one in study.series.values()], complete=True)
-        step = next_alert(decision, study.told)
-        if step is None:
-            self._store.study_state(study.id, StudyState.QUARANTINED, study.instances)
-        else:
-            self._say(study, decision, step, StudyState.QUARANTINED)
+        self._end(study, StudyState.QUARANTINED)
 
     def _say(
         self, study: StudyInProgress, decision: StudyDecision, step: Step, state: StudyState

@@ -110,7 +110,10 @@ def _erase(options: argparse.Namespace) -> int:
 def _wanted(options: argparse.Namespace, journal: Journal, keys: DeviceKeys) -> list[int]:
     """Return the numbers of the studies that are meant."""
     if options.patient is None:
-        study = find_study(journal, keys.storage, options.study)
+        try:
+            study = find_study(journal, keys.storage, options.study)
+        except SealBroken:  # damaged, and here: it can go
+            return [int(options.study)]
         if study is None:
             raise CommandError(f"There is no study {options.study}. See: scanside studies list")
         if study.erased is not None:

@@ -58,27 +58,18 @@ class History:
     def cards(self, limit: int) -> list[Card]:
         """Return the cards of the latest studies, newest first.
 
-        A study that is damaged on the disk is one that nobody looked at, and hides no other.
-
-        Raises
-        ------
-        SealBroken
-            If none opens that is here: the keys may be of another device.
+        A study that is damaged on the disk is one that nobody looked at, and hides no other. That
+        the keys are not of another device is seen when the store is opened.
         """
         found: list[Card] = []
-        broken: SealBroken | None = None
-        opens = False
         for study in latest(self._journal, limit):
             try:
                 card = self.card(study)
-                opens |= card is not None and not card.erased
-            except SealBroken as error:
+            except SealBroken:
                 log.warning("Study %d is damaged on the disk", study)
-                broken, card = error, self._damaged(study)
+                card = self._damaged(study)
             if card is not None:
                 found.append(card)
-        if broken is not None and not opens:
-            raise broken
         return found
 
     def card(self, study: int) -> Card | None:

@@ -41,6 +41,7 @@ KEPT = frozenset(
         "audit",  # numbers alone
         "audit_head",
         "certificates",  # of staff
+        "device_key",  # a key of no study
         "erased_series",  # keyed digests, for a month
         "erasures",
         "receipts",  # who had which alert, by its number

@@ -306,4 +306,9 @@ MIGRATIONS: tuple[str, ...] = (
     -- Of the worker, while it was at this instance.
     ALTER TABLE instances ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0;
     """,
+    """
+    CREATE TABLE device_key (
+        wrapped_key BLOB NOT NULL            -- of no study: it opens with the device key alone
+    ) STRICT;
+    """,
 )

@@ -15,7 +15,8 @@ from typing import Any
 from edge.store.claim import Claim
 from edge.store.erased_series import fingerprint
 from edge.store.erasure import Erased, Hindrance, Order, erase
-from edge.store.journal import Journal, StudyState, set_state
+from edge.store.journal import StudyState, set_state
+from edge.store.key_check import open_journal
 from edge.store.priors import KeptPrior, read_priors
 from edge.store.records import (
     Arrival,
@@ -66,13 +67,15 @@ class Store:
         If another process has this folder.
     JournalError
         If the journal cannot be used.
+    SealBroken
+        If the studies that are there are of another key.
     """
 
     def __init__(self, folder: Path, *, device_key: bytes, reserve_bytes: int) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._claim = Claim(folder)
         try:
-            self.journal = Journal(folder / "journal.db")
+            self.journal = open_journal(folder / "journal.db", device_key)
         except BaseException:
             self._claim.close()
             raise

@@ -76,9 +76,12 @@ def test_a_flag_that_nobody_acknowledged_and_an_alert_nobody_has_stand_in_the_wa
     assert used("audit verify") == 0
 
 
-def test_a_study_that_is_damaged_on_the_disk_goes_when_somebody_says_so(used: Terminal) -> None:
+@pytest.mark.parametrize("what", ["identity", "wrapped_key"])
+def test_a_study_that_is_damaged_on_the_disk_goes_when_somebody_says_so(
+    used: Terminal, what: str
+) -> None:
     with closing(store_of(used)) as store, store.journal.transaction() as write:
-        write.execute("UPDATE studies SET identity = randomblob(80) WHERE id = 2")
+        write.execute(f"UPDATE studies SET {what} = randomblob(80) WHERE id = 2")  # noqa: S608
         write.execute("UPDATE series SET about = randomblob(80) WHERE study_id = 2")
     assert used("studies erase", "2", *WHY) == 1
     assert used.out.startswith("Study 2 was not erased: nobody acknowledged its flag")
