@@ -18,6 +18,7 @@ from pynetdicom.transport import AssociationSocket, RequestHandler
 
 from edge.intake.own_requests import OwnRequests
 from edge.intake.tls import is_tls
+from edge.intake.waiting import Call, have_wait, readable
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
@@ -104,6 +105,8 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]
         Why the sender was cut off; empty when it was not.
     own_requests : OwnRequests or None
         What we ask on it, once there is something.
+    call : Call
+        Ends its wait for bytes.
     """
 
     def __init__(self, plain: AssociationSocket, bounds: Bounds) -> None:
@@ -111,6 +114,7 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]
         # would announce the connection twice.
         self.__dict__.update(plain.__dict__)
         self._bounds = bounds
+        self.call = Call()
         self.sender = 0
         self.spoke_tls = False
         self.cut_for = ""
@@ -123,6 +127,21 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]
         self.first_byte = self.last_byte = time.time()
         # pynetdicom sets none: a sender silent in the middle of a PDU would never be cut off.
         self.socket.settimeout(bounds.network_timeout)
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to read; waits for it while there is nothing else to do."""
+        if self.socket is None or not self._is_connected:
+            return False
+        dul = self.assoc.dul
+        idle = dul.to_provider_queue.empty() and dul.event_queue.empty()
+        # Sta13 waits for the end of the connection, and takes silence for it.
+        patient = idle and dul.state_machine.current_state != "Sta13"
+        try:
+            return readable(self.socket, self.call, patient=patient)
+        except (OSError, ValueError):
+            self.event_queue.put("Evt17")  # the connection is closed
+            return False
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Read exactly `nr_bytes`, or fewer when the sender went away.
@@ -204,6 +223,7 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]
         with self._changed:
             first, self._ended = not self._ended, True
         self.settle()
+        self.call.close()
         return first
 
     @property
@@ -231,7 +251,9 @@ def bounded(bounds: Bounds) -> type[RequestHandler]:
         def _create_association(self) -> Association:
             association: Any = super()._create_association()
             self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            association.dul.socket = BoundedSocket(association.dul.socket, bounds)
+            bounded_socket = BoundedSocket(association.dul.socket, bounds)
+            association.dul.socket = bounded_socket
+            have_wait(association, bounded_socket.call)
             return association
 
     return BoundedRequestHandler
