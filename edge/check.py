@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import datetime, timezone
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from edge.alerts.bell import Bell
 from edge.alerts.broker import BrokerError, broker_settings
+from edge.alerts.clock import clock_facts, judge_clock
 from edge.alerts.connection import Connection, Session
 from edge.alerts.follow_up import FollowUps
 from edge.alerts.sealing import MAX_RECIPIENTS
@@ -174,10 +176,12 @@ def _journal(config: Config) -> Iterator[CheckResult]:
     try:
         with closing(Journal(file, read_only=True)) as journal:
             backlog = Outbox(journal).backlog()
+            clock = clock_facts(journal)
     except JournalError as error:
         yield CheckResult("journal", Grade.BAD, str(error))
         return
     yield CheckResult("journal", Grade.GOOD, f"{backlog} alerts wait for the broker")
+    yield judge_clock(clock, time.time())
 
 
 def _models(config: Config) -> Iterator[CheckResult]:
