@@ -11,7 +11,7 @@ import contextlib
 import io
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 
@@ -29,12 +29,13 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from engines.graph.errors import GraphError, NotOffered
 from engines.graph.model import check_result, parse_model
-from engines.graph.observe import observe, run
+from engines.graph.observe import Seen, observe, run
 from engines.graph.pooling import joined
 from engines.graph.rectify import without_pairs_before
 from engines.graph.samples import Feeds
 from engines.graph.sensitive import gains_in_int8, refuse_quantized, unquantized
 
+_HELD_AT_ONCE = 1 << 30  # bytes of tensors
 _HIGHEST_OPSET = 22  # in which every ONNX Runtime that can be installed here quantizes
 
 
@@ -88,8 +89,8 @@ def to_int8(
     model : onnx.ModelProto
         From `engines.graph.model.parse_model`; it is left as it is.
     samples : sequence of dict
-        Calibration inputs. Every tensor of one run is held at once, so large volumes are better
-        given as crops.
+        Calibration inputs. Every tensor of one run at least is held at once, so large volumes are
+        better given as crops.
     calibrator : Calibrator
         How ranges are chosen.
 
@@ -111,13 +112,15 @@ def to_int8(
     with tempfile.TemporaryDirectory(prefix="scanside-int8-") as folder, _quiet():
         try:
             prepared = _prepared(model, Path(folder))
-            kept = unquantized(prepared, observe(prepared, samples))
+            seen = observe(prepared, samples)
+            kept = unquantized(prepared, seen)
             if not gains_in_int8(prepared, kept):
                 raise NotOffered(
                     "int8 would gain nothing: every convolution and matrix product stays in fp32 "
                     "(or there is none). Serve this model in fp16 or fp32."
                 )
-            ranges = _ranges(prepared, samples, calibrator, Path(folder))
+            groups = _groups(samples, seen)
+            ranges = _ranges(prepared, groups, calibrator, Path(folder))
             quantizer = QDQQuantizer(
                 prepared,
                 per_channel=True,
@@ -174,8 +177,21 @@ def _refuse_unrunnable(model: onnx.ModelProto) -> None:
         ) from error
 
 
+def _groups(samples: Sequence[Feeds], seen: Mapping[str, Seen]) -> Sequence[Sequence[Feeds]]:
+    """Return the samples in the groups of which ONNX Runtime holds every tensor at once.
+
+    All of them together bin a histogram best; a volume's do not fit into a machine's memory.
+    """
+    one = 4 * sum(tensor.elements for tensor in seen.values())
+    count = sum(len(next(iter(feeds.values()))) for feeds in samples)
+    return [samples] if one * count <= _HELD_AT_ONCE else [[feeds] for feeds in samples]
+
+
 def _ranges(
-    model: onnx.ModelProto, samples: Sequence[Feeds], calibrator: Calibrator, folder: Path
+    model: onnx.ModelProto,
+    groups: Sequence[Sequence[Feeds]],
+    calibrator: Calibrator,
+    folder: Path,
 ) -> TensorsData:
     source = folder / "calibrate.onnx"
     source.write_bytes(model.SerializeToString())
@@ -187,7 +203,8 @@ def _ranges(
         calibrate_method=method,
         extra_options=options,
     )
-    collecting.collect_data(_Reader(samples))
+    for group in groups:
+        collecting.collect_data(_Reader(group))
     return collecting.compute_data()
 
 
