@@ -11,6 +11,7 @@ from edge.analysis.messages import Close, Look
 from edge.analysis.models import Models
 from edge.analysis.progress import SeriesInProgress, StudyInProgress
 from edge.analysis.reading import Reading
+from edge.analysis.routing import most_urgent
 from edge.analysis.volume_desk import VolumeDesk, volume_job
 from edge.analysis.worker_link import WorkerLink
 from edge.store.records import StoredInstance
@@ -70,7 +71,8 @@ class Examiner:
                 record=instance.record,
                 key=study.key.raw,
                 order=float(instance.id),
-            )
+            ),
+            urgency=most_urgent(reading.package),
         )
 
     def close(self, study: StudyInProgress, series: SeriesInProgress) -> None:
@@ -94,7 +96,8 @@ class Examiner:
                 )
             )
         else:
-            self._link.ask(Close(study.id, series.id, series.reopened))
+            closing = Close(study.id, series.id, series.reopened)
+            self._link.ask(closing, urgency=most_urgent(reading.package))
 
     def start_over(self, study: StudyInProgress, series: SeriesInProgress) -> None:
         """Have a series looked at from the start: more came after it was judged complete."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edge.alerts.topics import URGENCIES
 from engines import ModelPackage, PriorSpec, Route
 
 
@@ -113,3 +114,9 @@ def _within(value: float | None, least: float | None, most: float | None) -> boo
     if value is None:
         return True
     return (least is None or value >= least) and (most is None or value <= most)
+
+
+def most_urgent(package: ModelPackage) -> str:
+    """Return the urgency of the gravest that a model can flag."""
+    flags = (one.urgency for one in package.findings if one.reliable)
+    return min(flags, key=URGENCIES.index, default="routine")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import logging
 import socket
 import subprocess
@@ -13,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
+from edge.alerts.topics import URGENCIES
 from edge.analysis.messages import Load, Reply, Request
 
 log = logging.getLogger("scanside.worker")
@@ -58,7 +61,8 @@ class WorkerLink:
         self._tell = tell
         self._slice_timeout_s = slice_timeout_s
         self._load_timeout_s = load_timeout_s
-        self._queue: deque[Request] = deque()
+        self._queue: list[tuple[int, int, Request]] = []  # a heap: the most urgent, then the first
+        self._numbers = itertools.count()
         self._asked: deque[Request] = deque()
         self._asked_since = 0.0
         self.generation = 0
@@ -100,9 +104,14 @@ class WorkerLink:
         )
         self._reader.start()
 
-    def ask(self, *requests: Request) -> None:
-        """Queue requests."""
-        self._queue.extend(requests)
+    def ask(self, *requests: Request, urgency: str = URGENCIES[0]) -> None:
+        """Queue requests: behind all that are as urgent, before those that are less.
+
+        Whoever asks about a series says the same each time, so that its slices stay in order.
+        """
+        for request in requests:
+            rank = URGENCIES.index(urgency)
+            heapq.heappush(self._queue, (rank, next(self._numbers), request))
         self._feed()
 
     def answered(self) -> None:
@@ -136,7 +145,7 @@ class WorkerLink:
 
     def _feed(self) -> None:
         while self._queue and len(self._asked) < _WINDOW and self._connection is not None:
-            request = self._queue.popleft()
+            *_, request = heapq.heappop(self._queue)
             if not self._asked:
                 self._asked_since = time.monotonic()
             self._asked.append(request)

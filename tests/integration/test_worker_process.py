@@ -256,6 +256,21 @@ def test_what_loads_an_engine_may_take_longer_than_a_slice(store: Store) -> None
         assert isinstance(hasty.reply(), Looked)
 
 
+def test_what_may_be_critical_is_looked_at_before_what_waits_already(store: Store) -> None:
+    (image,) = keep_slices(store, 1)
+    with linked_worker() as linked:
+        assert linked.link.pid is not None
+        os.kill(linked.link.pid, signal.SIGSTOP)  # what fits the line is under way
+        for number in range(20):
+            linked.link.ask(replace(close(image), revision=number), urgency="routine")
+        for number in range(20, 23):
+            linked.link.ask(replace(close(image), revision=number), urgency="critical")
+        os.kill(linked.link.pid, signal.SIGCONT)
+        replies = [linked.reply() for _ in range(23)]
+    order = [reply.revision for reply in replies if isinstance(reply, Closed)]
+    assert order == [*range(8), 20, 21, 22, *range(8, 20)]
+
+
 def test_more_requests_than_fit_the_line_are_answered_in_order(
     worker: Linked, store: Store
 ) -> None:

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 from arrivals import about
-from findings import HEAD_CT, package
+from findings import BLEED, FRACTURE, HEAD_CT, package
 
-from edge.analysis.routing import SeriesAbout, choose, fits
+from edge.analysis.routing import SeriesAbout, choose, fits, most_urgent
 
 HEAD = SeriesAbout.from_json(about())
 
@@ -85,3 +85,11 @@ def test_what_the_store_kept_of_a_series_is_enough_to_route_it() -> None:
     assert HEAD.descriptions == ("Confidential words",)
     assert HEAD.acquired == "2024-05-01T10:15:30"
     assert SeriesAbout.from_json({**about(), "acquired": ""}).acquired is None
+
+
+def test_a_model_is_as_urgent_as_the_gravest_that_it_can_flag() -> None:
+    told_of = replace(BLEED, reliable=False)
+    assert most_urgent(package(findings=(FRACTURE, BLEED))) == "critical"
+    assert most_urgent(package(findings=(FRACTURE, told_of))) == "urgent"
+    assert most_urgent(package(findings=(told_of,))) == "routine"
+    assert most_urgent(package(findings=())) == "routine"
