@@ -27,7 +27,7 @@ from edge.jose.envelope import SealError
 from edge.jose.signature import Statement
 from edge.keys import SigningKey, TrustedDevices
 from edge.store.journal import Journal
-from edge.timestamps import rfc3339
+from edge.timestamps import parse_rfc3339, rfc3339
 
 HEAD = Statement("scanside-audit-head+jws", {"created": str, "seq": int})
 
@@ -125,6 +125,15 @@ class Audit:
     def _sign(self, entry: Entry) -> bytes:
         claims = {"created": entry.when, "seq": entry.number}
         return HEAD.sign(json.dumps({"digest": entry.digest}).encode(), claims, self._signer())
+
+
+def latest_moments(journal: Journal, what: str) -> dict[str, float]:
+    """Return when this was last done to each thing; seconds since the epoch, by the thing."""
+    with journal.reading() as read:
+        rows = read.execute(
+            "SELECT target, moment FROM audit WHERE what = ? ORDER BY number", (what,)
+        )
+        return {row["target"]: parse_rfc3339(row["moment"]).timestamp() for row in rows}
 
 
 def read_entries(journal: Journal, limit: int) -> list[Entry]:

@@ -11,6 +11,7 @@ from typing import Any
 from edge.alerts.message import Alert, MessageError
 from edge.alerts.sealing import SealError, open_sealed
 from edge.analysis.news import Arrived
+from edge.audit import latest_moments
 from edge.console.acknowledgements import Acknowledgements
 from edge.console.cards import Card, Delivery
 from edge.keys import DeviceKeys
@@ -30,6 +31,9 @@ from edge.store.lookup import (
 from edge.store.study_key import SealBroken
 
 log = logging.getLogger("scanside.console")
+
+UNACKNOWLEDGED = "alert.unacknowledged"
+"""In the audit: nobody acknowledged a study's flag in time."""
 
 _LATEST = 10
 _DRILL_SHOWN_S = 600.0
@@ -62,9 +66,10 @@ class History:
         the keys are not of another device is seen when the store is opened.
         """
         found: list[Card] = []
+        escalated = latest_moments(self._journal, UNACKNOWLEDGED)
         for study in latest(self._journal, limit):
             try:
-                card = self.card(study)
+                card = self.card(study, escalated=escalated.get(f"study:{study}"))
             except SealBroken:
                 log.warning("Study %d is damaged on the disk", study)
                 card = self._damaged(study)
@@ -72,11 +77,14 @@ class History:
                 found.append(card)
         return found
 
-    def card(self, study: int) -> Card | None:
-        """Return the card of one study, or None when there is no such study."""
+    def card(self, study: int, *, escalated: float | None = None) -> Card | None:
+        """Return the card of one study, or None when there is no such study.
+
+        `escalated`: when it was last said that nobody acknowledged its flag in time.
+        """
         line = find_study(self._journal, self._keys().storage, study)
         known = line is not None and (line.instances or line.erased)
-        return self._card(line) if line is not None and known else None
+        return self._card(line, escalated) if line is not None and known else None
 
     def pressing(self, study: int) -> bool:
         """Return whether a study has a flag that nobody acknowledged, or may have one."""
@@ -124,7 +132,7 @@ class History:
             return Card(replace(nothing, images=one.images, quarantined=True))
         return None
 
-    def _card(self, line: StudyLine) -> Card:
+    def _card(self, line: StudyLine, escalated: float | None) -> Card:
         if line.erased is not None:
             nothing = Arrived.nothing(line.id, line.first_byte, line.last_byte)
             return Card(nothing, erased=True)
@@ -132,6 +140,8 @@ class History:
         seen = self._acknowledgements.of_study(line.id)
         for alert_line, alert in self.alerts(line.id):
             card = replace(card.told(alert, alert_line.created), delivery=delivery_of(alert_line))
+            if card.pressing and escalated is not None and escalated >= alert_line.created:
+                card = replace(card, escalated=True)
             if alert_line.sequence in seen:
                 card = card.acknowledge(seen[alert_line.sequence])
         return card

@@ -28,7 +28,7 @@ from edge.console.certificate import (
 from edge.console.database import ConsoleDatabase
 from edge.console.desk import Desk
 from edge.console.gone import Gone
-from edge.console.history import History
+from edge.console.history import UNACKNOWLEDGED, History
 from edge.console.keeping import Keeping
 from edge.console.oidc import OidcLogin
 from edge.console.pages import Pages
@@ -222,7 +222,7 @@ class ConsoleRoom:
     def _on_escalated(self, card: Card) -> None:
         log.warning("Nobody acknowledged the flag of study %d in time", card.study)
         self._metrics.unacknowledged.inc()
-        self._audit.note(Act(DAEMON, "alert.unacknowledged", f"study:{card.study}"))
+        self._audit.note(Act(DAEMON, UNACKNOWLEDGED, f"study:{card.study}"))
 
 
 def certificate_of(config: Config) -> Certificate | None:
