@@ -24,6 +24,9 @@ class Evidence(Enum):
     QUIET = "quiet"
 
 
+_PATIENCE = 8  # times the last resort, at most
+
+
 @dataclass(frozen=True, slots=True)
 class SeriesFacts:
     """What is known of a series at one moment.
@@ -92,6 +95,9 @@ def judge(facts: SeriesFacts, *, last_resort_s: float) -> Evidence | None:
         return Evidence.GEOMETRY_CLOSED
     if done and not facts.stacked:
         return Evidence.SENDER_DONE
-    if not facts.sender_open and facts.quiet_s >= last_resort_s:
+    # A series that went on twice may do so again: a scanner that pauses between its images would
+    # have the study told of once an image.
+    enough_s = last_resort_s * min(2 ** max(0, facts.reopened - 1), _PATIENCE)
+    if not facts.sender_open and facts.quiet_s >= enough_s:
         return Evidence.QUIET
     return None

@@ -95,7 +95,8 @@ class Analysis(Section):
         gt=0,
         le=3600,
         description="A series with no other evidence of completeness is closed after this "
-        "much silence, and the alert says so.",
+        "much silence, and the alert says so. From the second time on that images came after all, "
+        "twice as much is waited for, up to eight times.",
     )
     threads: int = Field(1, ge=1, le=64, description="CPU threads for inference with ONNX Runtime.")
     slice_timeout_s: float = Field(
