@@ -26,7 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run it all; return 1 where something failed, 2 where it cannot run here."""
     parser = argparse.ArgumentParser(prog="tools/install_check.sh", description=__doc__)
     parser.add_argument("--arch", choices=sorted(ARCHES), default="x86_64")
-    parser.add_argument("--cuts", type=int, default=6, metavar="N", help="power cuts (6)")
+    parser.add_argument(
+        "--cuts", type=int, default=6, metavar="N", help="studies with power cuts (6)"
+    )
     parser.add_argument("--seed", type=int, default=20261, help="when the power goes (20261)")
     parser.add_argument(
         "--folder",
