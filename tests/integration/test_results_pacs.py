@@ -149,23 +149,6 @@ def test_what_was_said_while_the_pacs_was_away_is_there_when_it_is_back(tmp_path
             assert first.SeriesInstanceUID == second.SeriesInstanceUID
 
 
-def test_what_was_made_for_a_pacs_that_is_away_is_let_go_of_with_its_study(
-    tmp_path: Path,
-) -> None:
-    with socket.create_server((HOST, 0)) as nobody:
-        away = nobody.getsockname()[1]
-    with sending(tmp_path, settings(away)) as here:
-        study = here.take_in().study_id
-        here.say()
-        assert wait_until(lambda: here.courier.held == study)
-        here.store.study_state(study, StudyState.DECIDED, 1)
-        order = Order(study, "cli:root", "request 7", undelivered=True)
-        assert isinstance(here.store.erase(order, lambda _: None, pressing=False), Erased)
-        here.courier.forget(study)
-        assert here.courier.held is None
-        assert here.answers == ["erased before it was sent"] * 2
-
-
 def test_a_restart_loses_nothing_and_an_answer_that_was_lost_makes_no_second_object(
     tmp_path: Path,
 ) -> None:
