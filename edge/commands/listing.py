@@ -301,6 +301,8 @@ def plain(text: str) -> str:
 def _outcome(study: StudyLine) -> str:
     if study.erased is not None:
         return "ERASED"
+    if study.damaged:
+        return "DAMAGED"
     return "" if study.told is None else _OUTCOME[study.told["outcome"]]
 
 

@@ -16,7 +16,9 @@ from edge.commands.arguments import (
 )
 from edge.config import load_config
 from edge.keys import DeviceKeys
+from edge.store.key_check import check_key
 from edge.store.lookup import find_study, list_alerts, list_series, list_studies
+from edge.store.study_key import SealBroken
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -42,10 +44,17 @@ def _show(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     keys = DeviceKeys.load(config.storage.keys)
     with open_journal(config) as journal:
-        study = find_study(journal, keys.storage, options.study)
+        try:
+            study = find_study(journal, keys.storage, options.study)
+            series = list_series(journal, keys.storage, options.study)
+        except SealBroken as error:
+            check_key(journal, keys.storage)
+            raise CommandError(
+                f"Study {options.study} is damaged on the disk, and nobody can read what was "
+                f"said of it. To erase it: scanside studies erase {options.study} --reason damaged"
+            ) from error
         if study is None:
             raise CommandError(f"There is no study {options.study}. See: scanside studies list")
-        series = list_series(journal, keys.storage, study.id)
         alerts = list_alerts(journal, options.limit, study.id)
     listing.print_study(study, series, alerts, as_json=options.json)
     return 0

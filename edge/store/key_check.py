@@ -37,17 +37,30 @@ def open_journal(file: Path, device_key: bytes) -> Journal:
     return journal
 
 
-def _check(journal: Journal, device_key: bytes) -> None:
+def check_key(journal: Journal, device_key: bytes) -> bool:
+    """Raise `SealBroken` if a folder's studies are not of a device key; only reads.
+
+    Returns
+    -------
+    bool
+        Whether the key of no study said so, and not a study.
+    """
     with journal.reading() as read:
         checks = read.execute("SELECT wrapped_key FROM device_key").fetchall()
         if any(_opens(row["wrapped_key"], device_key) for row in checks):
-            return
+            return True
         rows = read.execute("SELECT wrapped_key FROM studies WHERE state != 'erased'").fetchall()
     if rows and not any(_opens(row["wrapped_key"], device_key) for row in rows):
         raise SealBroken(
             "The studies in [storage] folder do not open with this device's storage key. "
             "Check [storage] folder and keys: one of them may be of another device."
         )
+    return False
+
+
+def _check(journal: Journal, device_key: bytes) -> None:
+    if check_key(journal, device_key):
+        return
     with journal.transaction() as write:
         write.execute("DELETE FROM device_key")
         write.execute(

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edge.store.journal import Journal, StudyState
+from edge.store.key_check import check_key
 from edge.store.records import open_json
-from edge.store.study_key import StudyKey
+from edge.store.study_key import SealBroken, StudyKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class StudyLine:
     """One study in a list. Times are seconds since the epoch.
 
     `told` is what was last said of it (see `edge.alerts.policy.Told`), None before that and of one
-    that was erased.
+    that was erased or is damaged on the disk.
     """
 
     id: int
@@ -41,6 +42,7 @@ class StudyLine:
     alerts: int
     unpublished: int
     erased: ErasureLine | None = None
+    damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,7 @@ _ALERTS = """
 
 
 def list_studies(journal: Journal, device_key: bytes, limit: int) -> list[StudyLine]:
-    """Return the latest studies, newest first.
+    """Return the latest studies, newest first; damaged ones among them.
 
     Raises
     ------
@@ -169,7 +171,15 @@ def list_studies(journal: Journal, device_key: bytes, limit: int) -> list[StudyL
     """
     with journal.reading() as read:
         rows = read.execute(f"{_STUDIES} ORDER BY studies.id DESC LIMIT ?", (limit,)).fetchall()
-    return [_study(row, device_key) for row in rows]
+    return [_study_or_damage(journal, row, device_key) for row in rows]
+
+
+def _study_or_damage(journal: Journal, row: sqlite3.Row, device_key: bytes) -> StudyLine:
+    try:
+        return _study(row, device_key)
+    except SealBroken:
+        check_key(journal, device_key)
+        return _line(row, damaged=True)
 
 
 def find_study(journal: Journal, device_key: bytes, study_id: int) -> StudyLine | None:
@@ -341,6 +351,16 @@ def _study(row: sqlite3.Row, device_key: bytes) -> StudyLine:
     else:
         key = StudyKey.unwrap(row["wrapped_key"], device_key)
         told = None if row["summary"] is None else open_json(key, row["summary"])
+    return _line(row, told=told, erased=erased)
+
+
+def _line(
+    row: sqlite3.Row,
+    *,
+    told: dict[str, Any] | None = None,
+    erased: ErasureLine | None = None,
+    damaged: bool = False,
+) -> StudyLine:
     return StudyLine(
         id=row["id"],
         pseudonym=row["pseudonym"],
@@ -353,6 +373,7 @@ def _study(row: sqlite3.Row, device_key: bytes) -> StudyLine:
         alerts=row["alerts"],
         unpublished=row["unpublished"],
         erased=erased,
+        damaged=damaged,
     )
 
 

@@ -50,6 +50,14 @@ def test_with_its_only_study_damaged_an_appliance_starts_says_so_and_analyses_th
     site.appliance.start()
     assert says(site, "Study 1 is damaged on the disk"), site.appliance.tail()
     sent(site, watch, 2)
+    listed = site.appliance.run_cli("studies", "list")
+    assert listed.returncode == 0, listed.stderr
+    assert ("DAMAGED" in listed.stdout) == (what == "wrapped_key"), listed.stdout
+    assert "NOT ANALYSED" in listed.stdout
+    shown = site.appliance.run_cli("studies", "show", "1")
+    if what == "wrapped_key":
+        assert (shown.returncode, shown.stdout) == (1, "")
+        assert "Study 1 is damaged on the disk" in shown.stderr
     erased = site.appliance.run_cli(
         "studies", "erase", "1", "--reason", "damaged", "--undelivered", "--unacknowledged"
     )

@@ -305,7 +305,7 @@ def test_the_keys_of_another_device_do_not_open_the_journal(used: Terminal) -> N
     keys = load_config(used.config).storage.keys
     keys.rename(keys.with_name("other"))
     used("keys init")
-    assert "Check [storage] keys" in used.refused("studies list")
+    assert "Check [storage] folder and keys" in used.refused("studies list")
     used.refused("alerts show 1")
 
 
