@@ -61,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         code: int = options.command(options)
+        sys.stdout.flush()  # here, where a reader that is gone is no fault
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader, head or less, has seen enough

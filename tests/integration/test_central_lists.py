@@ -65,6 +65,8 @@ def test_a_reader_that_has_seen_enough_is_no_fault(used: Path) -> None:
         [*COMMAND, "alerts", str(used), "--json"],
         stdout=writing,
         stderr=subprocess.PIPE,
+        # Output waits in a buffer, and is written when the command is over.
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
         check=False,
     )
     os.close(writing)

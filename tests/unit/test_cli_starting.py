@@ -1,7 +1,8 @@
-"""How a command begins: quickly, with what it needs and nothing more."""
+"""How a command begins and ends: quickly, with what it needs and nothing more."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -32,3 +33,18 @@ def test_ctrl_c_while_a_command_is_still_loading_ends_it_without_a_word() -> Non
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
+def test_a_reader_that_is_gone_is_no_fault() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "edge.cli", "models", "list", "--json"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        # Output waits in a buffer, and is written when the command is over.
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         status: int = options.command(options)
+        sys.stdout.flush()  # here, where a reader that is gone is no fault
     except _ERRORS as error:
         print(f"scanside-central: {error}", file=sys.stderr)
         return 1
