@@ -33,7 +33,7 @@ FULL = Plan(alerts=10_000, per_second=60.0, broker=20, device=50, central=50, fa
 TENTH = Plan(alerts=1_000, per_second=40.0, broker=2, device=5, central=5, faults=4)
 
 _WITHIN_MS = 500.0
-_FLEETS = (1000, 500, 250, 125, 60)
+_FLEETS = (1000, 500, 450, 400, 350, 300, 250, 125, 60)
 
 
 def run(quick: bool) -> list[Row]:
