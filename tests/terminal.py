@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -102,3 +105,21 @@ def tell_of_a_bleed(store: Store, ring: KeyRing) -> None:
     )
     engines = {package().name: ("onnxruntime", "fp32")}
     herald.tell(study, decision, step, StudyState.DECIDED, engines)
+
+
+def unread(command: Sequence[str]) -> tuple[int, bytes]:
+    """Run a command whose reader is gone; return its status and what it says of that."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            command,
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            # Output waits in a buffer, and is written when the command is over.
+            env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    return done.returncode, done.stderr

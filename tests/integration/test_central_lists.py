@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from central_parts import make_lone_device, record_of
+from terminal import unread
 
 from tools.central import cli
 from tools.central.database import open_database
@@ -59,15 +58,4 @@ def test_before_anything_came_each_list_says_what_to_start(
 
 
 def test_a_reader_that_has_seen_enough_is_no_fault(used: Path) -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    done = subprocess.run(
-        [*COMMAND, "alerts", str(used), "--json"],
-        stdout=writing,
-        stderr=subprocess.PIPE,
-        # Output waits in a buffer, and is written when the command is over.
-        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
-        check=False,
-    )
-    os.close(writing)
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert unread([*COMMAND, "alerts", str(used), "--json"]) == (0, b"")
