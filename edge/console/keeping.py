@@ -15,6 +15,7 @@ from edge.console.cards import Card
 from edge.console.history import History
 from edge.keys import DeviceKeys, pseudonym
 from edge.retention.reason import names_patient
+from edge.store.ages import ages
 from edge.store.erasure import OWN, ErasureFacts, Erasures, Hindrance, Order, hindrance
 from edge.store.journal import Journal
 from edge.store.keeping import (
@@ -118,17 +119,18 @@ class Keeping:
 
     def room(self, now: float) -> Room:
         """Return what the studies take; `now` is seconds since the epoch."""
+        come = ages(self._journal, now)
         return Room(
             usage(self._journal),
-            since(self._journal, now),
+            since(come),
             shutil.disk_usage(self._storage.folder).free,
             self._storage.reserve_mb * 1_000_000,
-            overdue(self._journal, self.rule, now),
+            overdue(come, self.rule, now),
         )
 
     def until(self, now: float) -> Mapping[int, Until]:
         """Return until when each study is kept because of its age, by number."""
-        return kept_until(self._journal, self.rule, now)
+        return kept_until(ages(self._journal, now), self.rule)
 
     def oldest(self, limit: int) -> list[Doomed]:
         """Return the studies that came first: the rule takes them first."""

@@ -11,7 +11,7 @@ from edge.config import Config
 from edge.grades import CheckResult, Grade
 from edge.store.ages import ages
 from edge.store.journal import Journal, JournalError
-from edge.store.keeping import Rule, overdue, usage
+from edge.store.keeping import Rule, overdue, since, usage
 
 
 def check_retention(config: Config) -> Iterator[CheckResult]:
@@ -26,13 +26,13 @@ def check_retention(config: Config) -> Iterator[CheckResult]:
     try:
         with closing(Journal(file, read_only=True)) as journal:
             now = time.time()
-            here, held = usage(journal), overdue(journal, rule, now)
-            come = ages(journal, now)
+            here, come = usage(journal), ages(journal, now)
     except JournalError:
         return  # said of the journal
-    if come:
-        since = datetime.fromtimestamp(next(iter(come.values())).came).astimezone()
-        text += f"; {here.studies} since {since:%Y-%m-%d}, {here.bytes / 1e9:.1f} GB"
+    held, first = overdue(come, rule, now), since(come)
+    if first is not None:
+        day = datetime.fromtimestamp(first).astimezone()
+        text += f"; {here.studies} since {day:%Y-%m-%d}, {here.bytes / 1e9:.1f} GB"
     doubted = sum(age.doubted for age in come.values())
     if doubted:
         yield CheckResult(

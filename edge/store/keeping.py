@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from edge.config import Storage
-from edge.store.ages import ages
+from edge.store.ages import Age, ages
 from edge.store.journal import Journal
 
 _AT_ONCE = 100
@@ -201,31 +201,31 @@ def usage(journal: Journal) -> Usage:
     return Usage(row["studies"], int(row["bytes"]))
 
 
-def kept_until(journal: Journal, rule: Rule, now: float) -> Mapping[int, Until]:
-    """Return until when each study that is here is kept, by number; none where there is no end."""
+def kept_until(come: Mapping[int, Age], rule: Rule) -> Mapping[int, Until]:
+    """Return until when each study is kept, by number; none where there is no end.
+
+    `come` is from `edge.store.ages.ages`.
+    """
     if rule.seconds is None:
         return {}
-    return {
-        study: Until(age.latest + rule.seconds, age.doubted)
-        for study, age in ages(journal, now).items()
-    }
+    return {study: Until(age.latest + rule.seconds, age.doubted) for study, age in come.items()}
 
 
-def since(journal: Journal, now: float) -> float | None:
-    """Return when the first of the studies came that are here, seconds since the epoch."""
-    first = next(iter(ages(journal, now).values()), None)
+def since(come: Mapping[int, Age]) -> float | None:
+    """Return when the first of some studies came, seconds since the epoch; None: there is none."""
+    first = next(iter(come.values()), None)
     return None if first is None else first.came
 
 
-def overdue(journal: Journal, rule: Rule, now: float) -> int:
-    """Return how many studies are here that would have gone by their age, but for what holds them.
+def overdue(come: Mapping[int, Age], rule: Rule, now: float) -> int:
+    """Return how many studies would have gone by their age, but for what holds them.
 
     A day is given: whoever has to acknowledge, or to receive, may be late.
     """
     if rule.seconds is None:
         return 0
     due = now - rule.seconds - _GRACE_S
-    return sum(age.latest < due for age in ages(journal, now).values())
+    return sum(age.latest < due for age in come.values())
 
 
 def to_go(journal: Journal, rule: Rule, now: float) -> Iterator[tuple[int, str]]:

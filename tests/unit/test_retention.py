@@ -97,7 +97,7 @@ def test_above_a_size_the_oldest_go_and_no_more_than_needed(store: Store) -> Non
         study(store, number, day=90 + number)
     whole = usage(store.journal)
     assert whole.studies == 5
-    assert since(store.journal, BEGAN + 96 * DAY) == BEGAN + 91 * DAY
+    assert since(ages(store.journal, BEGAN + 96 * DAY)) == BEGAN + 91 * DAY
     assert going(store, Rule(None, whole.bytes)) == []
     assert going(store, Rule(None, whole.bytes // 5 * 3)) == [1, 2]
     assert usage(store.journal).bytes == whole.bytes // 5 * 3
@@ -110,7 +110,7 @@ def test_what_is_not_decided_or_not_delivered_stays_however_old(store: Store) ->
     study(store, 3, day=3)
     store.study_state(3, StudyState.QUARANTINED, 1)
     assert going(store, replace(MONTH, bytes=1)) == [3]
-    assert overdue(store.journal, MONTH, NOW) == 2
+    assert overdue(ages(store.journal, NOW), MONTH, NOW) == 2
 
 
 @pytest.mark.parametrize("wrong", [-20000, -400, 400], ids=["never set", "put back", "ahead"])
@@ -123,9 +123,9 @@ def test_a_study_that_came_while_the_clock_was_wrong_is_as_old_as_the_next_and_h
     study(store, 3, day=20)
     study(store, 4, day=wrong)
     study(store, 5, day=99)
-    assert overdue(store.journal, MONTH, NOW) == 2
+    assert overdue(ages(store.journal, NOW), MONTH, NOW) == 2
     assert going(store, MONTH) == [2, 3]
-    assert overdue(store.journal, MONTH, NOW) == 0
+    assert overdue(ages(store.journal, NOW), MONTH, NOW) == 0
     assert [age.doubted for age in ages(store.journal, NOW).values()] == [True, False]
     assert [number for number, _ in to_go(store.journal, MONTH, NOW + 40 * DAY)] == [4, 5]
 
