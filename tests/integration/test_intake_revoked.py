@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -33,20 +35,11 @@ def test_dcmtk_with_a_certificate_that_was_taken_back_is_turned_away_and_its_sub
 ) -> None:
     caplog.set_level(logging.INFO, "scanside")
     hospital = Authority(tmp_path, "hospital")
-    cert, key = hospital.issue("scanside-1")
     stolen = Tls(hospital.file, *hospital.issue("ct-stolen"))
     good = Tls(hospital.file, *hospital.issue("ct-good"))
     assert stolen.cert is not None
     told: list[tuple[str, str]] = []
-    with open_intake(
-        tmp_path / "studies",
-        cert=cert,
-        key=key,
-        ca=hospital.file,
-        tls_port=free_port(),
-        crl=hospital.revoke(),
-        on_revoked=lambda *who: told.append(who),
-    ) as intake:
+    with _guarded(tmp_path, hospital, lambda *who: told.append(who)) as intake:
         port = intake.door.tls_port
         assert dcmtk("echoscu", port, tls=stolen).returncode == 0
         # A list that names it counts from the next sender on; nothing is started anew.
@@ -82,21 +75,12 @@ def test_an_association_that_is_open_when_its_certificate_is_taken_back_is_abort
 ) -> None:
     caplog.set_level(logging.INFO, "scanside")
     hospital = Authority(tmp_path, "hospital")
-    cert, key = hospital.issue("scanside-1")
     stolen = Tls(hospital.file, *hospital.issue("ct-stolen"))
     good = Tls(hospital.file, *hospital.issue("ct-good"))
     assert stolen.cert is not None
     first, second = head_ct_series(True, slices=2, seed=1)
     told: list[tuple[str, str]] = []
-    with open_intake(
-        tmp_path / "studies",
-        cert=cert,
-        key=key,
-        ca=hospital.file,
-        tls_port=free_port(),
-        crl=hospital.revoke(),
-        on_revoked=lambda *who: told.append(who),
-    ) as intake:
+    with _guarded(tmp_path, hospital, lambda *who: told.append(who)) as intake:
         thief, scanner = (_associate(intake, one) for one in (stolen, good))
         assert thief.send_c_store(first).Status == 0
         hospital.revoke(stolen.cert)  # nobody connects, and nobody asks
@@ -116,17 +100,9 @@ def test_an_association_that_is_open_when_its_certificate_is_taken_back_is_abort
 @pytest.mark.parametrize("says", ["nothing", "who it is"])
 def test_a_sender_that_was_taken_back_and_hangs_is_cut_off(tmp_path: Path, says: str) -> None:
     hospital = Authority(tmp_path, "hospital")
-    cert, key = hospital.issue("scanside-1")
     stolen = Tls(hospital.file, *hospital.issue("ct-stolen"))
     assert stolen.cert is not None
-    with open_intake(
-        tmp_path / "studies",
-        cert=cert,
-        key=key,
-        ca=hospital.file,
-        tls_port=free_port(),
-        crl=hospital.revoke(),
-    ) as intake:
+    with _guarded(tmp_path, hospital) as intake:
         plain = socket.create_connection((HOST, intake.door.tls_port), timeout=PATIENCE_S)
         with stolen.context().wrap_socket(plain, server_hostname=HOST) as line:
             if says != "nothing":
@@ -145,3 +121,19 @@ def _associate(intake: Intake, tls: Tls) -> Association:
     line = ae.associate(HOST, intake.door.tls_port, tls_args=(tls.context(), HOST))
     assert line.is_established
     return line
+
+
+def _guarded(
+    folder: Path, hospital: Authority, on_revoked: Callable[[str, str], None] = lambda *_: None
+) -> AbstractContextManager[Intake]:
+    """Open a door that heeds the hospital's list, which names nobody yet."""
+    cert, key = hospital.issue("scanside-1")
+    return open_intake(
+        folder / "studies",
+        cert=cert,
+        key=key,
+        ca=hospital.file,
+        tls_port=free_port(),
+        crl=hospital.revoke(),
+        on_revoked=on_revoked,
+    )
